@@ -1,0 +1,1 @@
+"""Files and trees of files: what to do, what is done, and doing it."""

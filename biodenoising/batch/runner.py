@@ -1,0 +1,164 @@
+"""Run a plan: one process or several, every file on its own, nothing done twice.
+
+A file that fails is a row, never the end of the run; only a full or read-only disk stops it.
+Finished files are recognized by content through the manifest of OUTPUT and skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+from biodenoising.batch.files import FileOptions, Progress, container_of
+from biodenoising.batch.journal import lock_folder, read_manifest
+from biodenoising.batch.plan import Plan, plan_run
+from biodenoising.batch.work import Job, Outcome, Recipe
+from biodenoising.batch.workers import processors, run_jobs
+from biodenoising.errors import BatchError
+from biodenoising.inference.denoiser import DenoiseSettings
+from biodenoising.models.registry import DEFAULT_MODEL, find_model, verify_model
+from biodenoising.storage import printable, remove_leftovers, require_writable_folder
+
+Observer = Callable[[Outcome], None]
+
+
+@dataclass
+class TreeSummary:
+    """What became of a run; `outcomes` has one entry per file, in the order they ended."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    elapsed_s: float = 0.0
+    stopped: str = ""  # why the run ended before its last file, if it did
+    not_tried: int = 0
+
+    def count(self, status: Literal["done", "skipped", "failed"]) -> int:
+        """How many files ended so."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio denoised in this run."""
+        return sum(o.result.duration_s for o in self.outcomes if o.result is not None)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file of the plan has its output."""
+        return not self.stopped and not self.not_tried and self.count("failed") == 0
+
+
+def denoise_tree(
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    jobs: int = 0,
+    mix: float = 1.0,
+    max_attenuation_db: float | None = None,
+    time_expansion: float | None = None,
+    band: tuple[float, float] | None = None,
+    outside: Literal["keep", "mute"] = "keep",
+    format: Literal["wav", "flac"] | None = None,
+    dither: bool = False,
+    residual: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    progress: Progress | None = None,
+    observer: Observer | None = None,
+) -> TreeSummary:
+    """Denoise a file or a folder with all its subfolders into `output`, resuming earlier runs.
+
+    `jobs` is the number of processes, 0 for what suits the machine; `residual` a folder for what
+    was removed; `include` and `exclude` are file patterns. `progress` is called with seconds of
+    audio as they pass, `observer` with each file's outcome. Other options as for `denoise`.
+
+    Raises BatchError, ModelError or OptionError before anything is written where the run as a
+    whole cannot start. Failures of single files are in the summary.
+    """
+    recipe = Recipe(
+        model=os.fspath(model),
+        device=device,
+        settings=DenoiseSettings(mix, max_attenuation_db, time_expansion, band, outside),
+        options=FileOptions(container_of(format), dither),
+        overwrite=overwrite,
+    )
+    plan = plan_run(
+        Path(input),
+        Path(output),
+        container=recipe.options.container,
+        residual=None if residual is None else Path(residual),
+        include=include,
+        exclude=exclude,
+    )
+    return run_plan(plan, recipe, jobs=jobs, progress=progress, observer=observer)
+
+
+def run_plan(
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    jobs: int = 0,
+    progress: Progress | None = None,
+    observer: Observer | None = None,
+) -> TreeSummary:
+    """Run a plan under the lock of its output folder; see denoise_tree."""
+    summary = TreeSummary()
+    begun = monotonic()
+
+    def ended(outcome: Outcome) -> None:
+        summary.outcomes.append(outcome)
+        if observer:
+            observer(outcome)
+
+    for folder, reason in plan.unlisted:
+        message = f"{printable(folder)}: cannot be listed ({reason}); mend its permissions"
+        ended(Outcome(folder, "failed", message))
+    if plan.tasks:
+        verify_model(find_model(recipe.model))
+        for root in plan.roots:
+            require_writable_folder(root)
+        with lock_folder(plan.roots[0]):
+            try:
+                _run_locked(plan, recipe, _workers(jobs, plan, recipe), progress, ended, summary)
+            finally:
+                for root in plan.roots:
+                    remove_leftovers(root)
+    summary.elapsed_s = monotonic() - begun
+    return summary
+
+
+def _run_locked(
+    plan: Plan,
+    recipe: Recipe,
+    workers: int,
+    progress: Progress | None,
+    ended: Observer,
+    summary: TreeSummary,
+) -> None:
+    root = plan.roots[0]
+    for folder in plan.roots:
+        remove_leftovers(folder)
+    settings = recipe.fingerprint(residual=len(plan.roots) > 1)
+    done = read_manifest(root)
+    jobs = (Job(task, root, settings, done.get(str(task.name))) for task in plan.tasks)
+    outcomes = run_jobs(jobs, recipe, workers, progress or (lambda seconds: None))
+    for count, outcome in enumerate(outcomes, start=1):
+        ended(outcome)
+        if outcome.fatal:
+            summary.stopped = outcome.message
+            summary.not_tried = len(plan.tasks) - count
+            break
+    outcomes.close()
+
+
+def _workers(jobs: int, plan: Plan, recipe: Recipe) -> int:
+    if jobs < 0:
+        raise BatchError(f"jobs is {jobs}; give the number of processes, or 0 to leave it open")
+    # One accelerator is shared badly by several processes.
+    suited = processors() if recipe.device in ("auto", "cpu") else 1
+    return min(jobs or suited, len(plan.tasks))

@@ -1,0 +1,124 @@
+"""Run jobs in this process or in several, a bounded number at a time.
+
+A worker process that dies takes only its own file with it: files in flight at that moment are
+tried again one by one, each in a fresh process, and the one that kills it again is the culprit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import Queue
+from queue import Empty
+
+from biodenoising.batch.files import Progress
+from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
+from biodenoising.inference.denoiser import Denoiser
+from biodenoising.storage import printable
+
+IN_FLIGHT_PER_WORKER = 2
+POLL_S = 0.2
+ProgressQueue = Queue[float]
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_jobs(
+    jobs: Iterable[Job], recipe: Recipe, workers: int, progress: Progress
+) -> Generator[Outcome, None, None]:
+    """Yield the outcome of every job as it ends. Closing the iterator stops the work."""
+    if workers == 1:
+        denoiser = Denoiser(recipe.model, device=recipe.device)
+        for job in jobs:
+            yield work(job, denoiser, recipe, progress)
+        return
+    survivors: list[Job] = []
+    yield from _run_pool(iter(jobs), recipe, workers, progress, survivors)
+    while survivors:
+        suspect = survivors.pop()
+        broken: list[Job] = []
+        yield from _run_pool(iter([suspect]), recipe, 1, progress, broken)
+        for job in broken:
+            yield failure(
+                job,
+                f"{printable(job.task.input)}: the process that worked on it died, twice "
+                "(out of memory?); try --jobs 1 or leave the file out",
+            )
+
+
+def _run_pool(
+    jobs: Iterator[Job], recipe: Recipe, workers: int, progress: Progress, broken: list[Job]
+) -> Generator[Outcome, None, None]:
+    """Run jobs in a pool; where it breaks, start another and put what it held in `broken`."""
+    exhausted = False
+    while not exhausted:
+        context = multiprocessing.get_context("spawn")
+        passed: ProgressQueue = context.Queue()
+        threads = max(1, processors() // workers)
+        executor = ProcessPoolExecutor(
+            workers, context, initializer=_start_worker, initargs=(recipe, threads, passed)
+        )
+        running: dict[Future[Outcome], Job] = {}
+        try:
+            while True:
+                while not exhausted and len(running) < workers * IN_FLIGHT_PER_WORKER:
+                    job = next(jobs, None)
+                    if job is None:
+                        exhausted = True
+                    else:
+                        running[executor.submit(_work_here, job)] = job
+                if not running:
+                    break
+                ended, _ = wait(running, POLL_S, FIRST_COMPLETED)
+                _drain(passed, progress)
+                for future in ended:
+                    outcome = future.result()
+                    del running[future]
+                    yield outcome
+        except BrokenProcessPool:
+            broken.extend(running.values())
+        finally:
+            _stop(executor)
+            _drain(passed, progress)
+
+
+def _stop(executor: ProcessPoolExecutor) -> None:
+    """End a pool at once; unfinished outputs stay temporary and are removed by the caller."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in multiprocessing.active_children():
+        process.terminate()
+        process.join()
+
+
+def _drain(passed: ProgressQueue, progress: Progress) -> None:
+    while True:
+        try:
+            progress(passed.get_nowait())
+        except (Empty, OSError):
+            return
+
+
+# --- in the worker processes ---------------------------------------------------------------------
+
+_worker: tuple[Denoiser, Recipe, ProgressQueue]
+
+
+def _start_worker(recipe: Recipe, threads: int, passed: ProgressQueue) -> None:
+    global _worker
+    # Ctrl-C reaches the whole process group; only the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = (Denoiser(recipe.model, device=recipe.device, threads=threads), recipe, passed)
+
+
+def _work_here(job: Job) -> Outcome:
+    denoiser, recipe, passed = _worker
+    return work(job, denoiser, recipe, passed.put)

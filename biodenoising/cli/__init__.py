@@ -1,0 +1,1 @@
+"""The commands: they convert options, call the library and print; nothing else."""

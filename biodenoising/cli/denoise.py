@@ -1,0 +1,190 @@
+"""The command `biodenoise INPUT OUTPUT`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from biodenoising.errors import BiodenoisingError
+
+if TYPE_CHECKING:
+    from biodenoising.batch.plan import Plan
+    from biodenoising.batch.work import Recipe
+
+EXIT_FAILURES = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class Band(click.ParamType):
+    """A band of frequencies given as LOW-HIGH in Hz, with k for a thousand."""
+
+    name = "LOW-HIGH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Return (low, high) in Hz."""
+        match = re.fullmatch(r"([\d.]+)(k?)-([\d.]+)(k?)", str(value).strip().lower())
+        try:
+            if match is None:
+                raise ValueError
+            low, low_k, high, high_k = match.groups()
+            return (
+                float(low) * (1000 if low_k else 1),
+                float(high) * (1000 if high_k else 1),
+            )
+        except ValueError:
+            self.fail(f"{value!r} is no band; write for example 500-8000 or 20k-90k", param, ctx)
+
+
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"biodenoise {version('biodenoising')}")
+        ctx.exit()
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--model", default="demucs", show_default=True, metavar="NAME|PATH",
+              help="A model's name (see biodenoise-models list) or the path of a model card.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
+              show_default=True, help="auto is ONNX Runtime on the processor; the others use torch.")
+@click.option("--jobs", type=click.IntRange(min=0), default=0, show_default="as many as suit",
+              metavar="N", help="Files worked on at the same time.")
+@click.option("--mix", type=click.FloatRange(0, 1), default=1.0, show_default=True, metavar="SHARE",
+              help="Share of the denoised sound: 1 fully denoised, 0 unchanged.")
+@click.option("--max-attenuation", type=click.FloatRange(min=0), metavar="DB",
+              help="Turn nothing down by more than this.")
+@click.option("--residual", type=click.Path(path_type=Path), metavar="DIR",
+              help="Also write what was removed, as the same tree, to this folder.")
+@click.option("--time-expansion", type=click.FloatRange(min=0, min_open=True), metavar="K",
+              help="Let the model hear the recording K times slower than at its own rate of 16 kHz."
+                   "  [default: sample by sample, whatever the recording's rate]")
+@click.option("--band", type=Band(), help="Denoise this band only, in Hz, such as 500-8000 or 20k-90k.")
+@click.option("--outside", type=click.Choice(["keep", "mute"]), default="keep", show_default=True,
+              help="What becomes of the sound outside --band or --time-expansion.")
+@click.option("--format", "format_", type=click.Choice(["wav", "flac"]),
+              help="Write this format.  [default: each file's own]")
+@click.option("--dither", is_flag=True, help="Add dither when samples are rounded to integers.")
+@click.option("--overwrite", is_flag=True, help="Replace files in OUTPUT that are there already.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Only files like this (repeatable).")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this (repeatable).")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--log-json", type=click.Path(path_type=Path), metavar="PATH",
+              help="Append one JSON line per file and one for the run to this file.")
+@click.option("--quiet", is_flag=True, help="Print failures only.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+              help="Print the version.")
+def biodenoise(
+    input: Path,
+    output: Path,
+    format_: str | None,
+    residual: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    jobs: int,
+    dry_run: bool,
+    log_json: Path | None,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Remove background noise from animal recordings.
+
+    INPUT is a recording or a folder of them. OUTPUT gets the same tree with the same names,
+    formats, sampling rates, channels, lengths and metadata, only quieter. INPUT is never changed.
+
+    A run that was interrupted goes on where it stopped when the same command is given again.
+    Exit code: 0 all well, 1 some files failed, 2 wrong usage, 130 interrupted.
+    """  # fmt: skip
+    from biodenoising.cli import show
+
+    try:
+        recipe = _recipe(format_, chosen)
+        plan = _plan(input, output, recipe, residual, include, exclude)
+        for path in (p for p in (log_json,) if p is not None):
+            _check_log(path, input)
+        if not plan.tasks and not plan.unlisted:
+            show.nothing_to_do(input)
+            return
+        if dry_run:
+            show.dry_run(plan, recipe)
+            return
+        signal.signal(signal.SIGTERM, _interrupt)
+        display = show.Display(plan, recipe, log_json, quiet=quiet)
+        summary = display.run(jobs)
+    except BiodenoisingError as error:
+        click.echo(f"biodenoise: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        click.echo("biodenoise: interrupted; the same command goes on from here", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    if not summary.ok:
+        sys.exit(EXIT_FAILURES)
+
+
+def _recipe(format_: str | None, chosen: dict[str, Any]) -> Recipe:
+    from biodenoising.batch.files import FileOptions, container_of
+    from biodenoising.batch.work import Recipe
+    from biodenoising.inference.denoiser import DenoiseSettings
+
+    return Recipe(
+        model=chosen["model"],
+        device=chosen["device"],
+        settings=DenoiseSettings(
+            chosen["mix"],
+            chosen["max_attenuation"],
+            chosen["time_expansion"],
+            chosen["band"],
+            chosen["outside"],
+        ),
+        options=FileOptions(container_of(format_), chosen["dither"]),
+        overwrite=chosen["overwrite"],
+    )
+
+
+def _plan(
+    source: Path,
+    output: Path,
+    recipe: Recipe,
+    residual: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+) -> Plan:
+    from biodenoising.batch.plan import plan_run
+    from biodenoising.models.registry import find_model
+
+    find_model(recipe.model)
+    return plan_run(
+        source,
+        output,
+        container=recipe.options.container,
+        residual=residual,
+        include=include,
+        exclude=exclude,
+    )
+
+
+def _check_log(path: Path, source: Path) -> None:
+    from biodenoising.errors import BatchError
+
+    if source.resolve() in (path.resolve(), *path.resolve().parents):
+        raise BatchError("--log-json lies inside INPUT, which is never written to")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    biodenoise(prog_name="biodenoise")

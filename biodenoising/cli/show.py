@@ -1,0 +1,163 @@
+"""What a run looks like at a terminal: a bar in audio time, failures as they come, one summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from biodenoising.audio import open_reader
+from biodenoising.batch.plan import Plan
+from biodenoising.batch.runner import TreeSummary, run_plan
+from biodenoising.batch.work import Outcome, Recipe
+from biodenoising.errors import BiodenoisingError
+from biodenoising.storage import append_line, printable
+
+LOG_EVERY_S = 60.0  # without a terminal, a line a minute
+NOTES_SHOWN = 10
+
+
+class Display:
+    """Runs a plan and shows how it goes."""
+
+    def __init__(self, plan: Plan, recipe: Recipe, log: Path | None, *, quiet: bool) -> None:
+        self._plan, self._recipe, self._log, self._quiet = plan, recipe, log, quiet
+        self._durations = durations(plan)
+        self._seconds_shown = 0.0
+
+    def run(self, jobs: int) -> TreeSummary:
+        """Run the plan; return and print its summary."""
+        terminal = sys.stderr.isatty()
+        with tqdm(
+            total=round(sum(self._durations.values()), 1),
+            unit="s",
+            disable=self._quiet,
+            mininterval=0.2 if terminal else LOG_EVERY_S,
+            maxinterval=1.0 if terminal else LOG_EVERY_S,
+            bar_format="{percentage:3.0f}% |{bar:30}| {desc}",
+            dynamic_ncols=True,
+        ) as bar:
+            self._bar = bar
+            summary = run_plan(
+                self._plan,
+                self._recipe,
+                jobs=jobs,
+                progress=self._progress,
+                observer=self._observe,
+            )
+            self._describe()
+        self._report(summary)
+        return summary
+
+    def _progress(self, seconds: float) -> None:
+        self._seconds_shown += seconds
+        self._bar.update(min(seconds, max(0.0, self._bar.total - self._bar.n)))
+        self._describe()
+
+    def _describe(self) -> None:
+        """Say audio done, speed in audio seconds per second, and the time left."""
+        elapsed = max(self._bar.format_dict["elapsed"], 1e-3)
+        speed = self._seconds_shown / elapsed
+        left = (self._bar.total - self._bar.n) / speed if speed else 0.0
+        self._bar.set_description_str(
+            f"{clock(self._bar.n)} of {clock(self._bar.total)} audio, "
+            f"{speed:.0f} x real time, {clock(left)} left",
+            refresh=False,
+        )
+
+    def _observe(self, outcome: Outcome) -> None:
+        if outcome.status == "failed":
+            self._bar.write(f"failed   {outcome.message}", file=sys.stderr)
+        if outcome.status != "done":
+            # What is not worked on counts neither as done nor as left.
+            self._bar.total -= min(
+                self._durations.get(outcome.name, 0.0), max(0.0, self._bar.total - self._bar.n)
+            )
+        if self._log:
+            append_line(self._log, json.dumps(_record(outcome)))
+
+    def _report(self, summary: TreeSummary) -> None:
+        counts = {s: summary.count(s) for s in ("done", "skipped", "failed")}  # type: ignore[arg-type]
+        speed = summary.audio_s / max(summary.elapsed_s, 1e-9)
+        if self._log:
+            record = {
+                "run": counts,
+                "audio_s": summary.audio_s,
+                "elapsed_s": round(summary.elapsed_s, 3),
+                "not_tried": summary.not_tried,
+            }
+            append_line(self._log, json.dumps(record))
+        if summary.stopped:
+            click.echo(f"stopped: {summary.not_tried} files were not tried", err=True)
+        if self._quiet:
+            return
+        self._show_notes(summary)
+        click.echo(
+            f"{counts['done']} denoised ({clock(summary.audio_s)} of audio in "
+            f"{clock(summary.elapsed_s)}, {speed:.0f} x real time), "
+            f"{counts['skipped']} skipped as done before, {counts['failed']} failed"
+        )
+
+    def _show_notes(self, summary: TreeSummary) -> None:
+        noted = [o for o in summary.outcomes if o.result is not None and o.result.notes]
+        for outcome in noted[:NOTES_SHOWN]:
+            assert outcome.result is not None
+            click.echo(f"note     {printable(outcome.name)}: {'; '.join(outcome.result.notes)}")
+        if len(noted) > NOTES_SHOWN:
+            click.echo(f"note     {len(noted) - NOTES_SHOWN} more files have notes in the manifest")
+
+
+def durations(plan: Plan) -> dict[Path, float]:
+    """Return each file's duration in seconds by its header; what cannot be read counts as none."""
+    found = {}
+    for task in plan.tasks:
+        try:
+            with open_reader(task.input) as reader:
+                found[task.name] = reader.info.frames / reader.info.sample_rate
+        except BiodenoisingError:
+            found[task.name] = 0.0
+    return found
+
+
+def dry_run(plan: Plan, recipe: Recipe) -> None:
+    """Print what a run would do."""
+    lengths = durations(plan)
+    for task in plan.tasks:
+        there = "" if recipe.overwrite or not task.output.exists() else "  (is there already)"
+        click.echo(f"{printable(task.input)} -> {printable(task.output)}{there}")
+    click.echo(
+        f"{len(plan.tasks)} files, {clock(sum(lengths.values()))} of audio, model {recipe.model}; "
+        "nothing was written"
+    )
+
+
+def nothing_to_do(source: Path) -> None:
+    """Say that INPUT holds no audio files."""
+    click.echo(f"{printable(source)}: no audio files here (see --include, --exclude)", err=True)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as H:MM:SS, or with a decimal below ten seconds."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _record(outcome: Outcome) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "file": str(outcome.name),
+        "status": outcome.status,
+        "message": outcome.message,
+    }
+    if outcome.result is not None:
+        record["result"] = dataclasses.asdict(outcome.result) | {
+            "input": str(outcome.result.input),
+            "output": str(outcome.result.output),
+        }
+    return record

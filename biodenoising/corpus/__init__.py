@@ -1,0 +1,1 @@
+"""Where recordings, calls and noises come from."""

@@ -1,0 +1,47 @@
+"""Every error this package raises on purpose, on one page.
+
+    BiodenoisingError            the root: one sentence saying what, where and what to do
+    ├── AudioReadError           a file cannot be read as audio, or not to its end
+    ├── AudioWriteError          an output cannot be written
+    │   └── DiskFullError        there is no space left (or no right to write) for any output
+    ├── AudioValueError          an array is not audio as `denoise` understands it
+    ├── ModelError               a checkpoint or runtime is missing, damaged or does not fit
+    ├── OptionError              options contradict each other or are out of range
+    └── BatchError               a run over a tree cannot start
+
+A message is written for a person at a terminal; the foreign error stays attached as `__cause__`.
+"""
+
+from __future__ import annotations
+
+
+class BiodenoisingError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class AudioReadError(BiodenoisingError):
+    """A file cannot be read as audio, or not to its end."""
+
+
+class AudioWriteError(BiodenoisingError):
+    """An output file cannot be written."""
+
+
+class DiskFullError(AudioWriteError):
+    """No output can be written any more: no space, quota reached or read-only."""
+
+
+class AudioValueError(BiodenoisingError, ValueError):
+    """An array's shape, type or sampling rate is not what `denoise` takes."""
+
+
+class ModelError(BiodenoisingError):
+    """A checkpoint or its runtime is missing, damaged or does not fit."""
+
+
+class OptionError(BiodenoisingError, ValueError):
+    """Options contradict each other or lie outside their range."""
+
+
+class BatchError(BiodenoisingError):
+    """A run over files cannot start, for a reason that concerns all of them."""

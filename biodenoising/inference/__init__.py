@@ -1,0 +1,1 @@
+"""From noisy samples to denoised ones: runtimes, chunks, bands, and the denoiser over them."""

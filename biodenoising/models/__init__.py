@@ -1,0 +1,1 @@
+"""Networks, their cards and checkpoints, and the registry that finds them."""

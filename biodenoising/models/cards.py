@@ -1,0 +1,114 @@
+"""Model cards: what a checkpoint is, what it was trained on, and the hashes of its files.
+
+A checkpoint NAME is three files in one folder: NAME.json (this card), NAME.safetensors (weights)
+and NAME.onnx (the network's graph without weights, a few kilobytes). Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from biodenoising.errors import ModelError
+from biodenoising.storage import printable
+
+ARCHITECTURES = ("demucs", "cleanunet", "noisereduce")
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How a long recording is cut for a model; all in samples at the rate the model works at.
+
+    `samples` is a chunk's length with its context, `left` and `right` the context thrown away.
+    Without a memory: `overlap` is the length of the cross-fade, `batch` how many chunks are
+    computed at once. With one: `warm_up` is what the model hears before the first sample.
+    """
+
+    samples: int
+    left: int
+    right: int
+    overlap: int = 0
+    batch: int = 1
+    warm_up: int = 0
+
+    def __post_init__(self) -> None:
+        if min(dataclasses.astuple(self)) < 0 or self.batch < 1 or self.hop < 1:
+            raise ModelError(f"{self} leaves no samples between two chunks")
+
+    @property
+    def hop(self) -> int:
+        """Samples from one chunk's start to the next one's."""
+        return self.samples - self.left - self.right - self.overlap
+
+
+@dataclass(frozen=True)
+class Card:
+    """One model: how to build and run it, and where it came from.
+
+    `sample_rate` (Hz) is the rate at which time expansion 1 works; a `stateful` model passes a
+    state from chunk to chunk. `training` and `metrics` are
+    free-form records for people. Hashes are SHA-256 of the files beside the card, or empty where
+    a model has none.
+    """
+
+    name: str
+    architecture: str
+    description: str
+    licence: str
+    sample_rate: int
+    chunking: Chunking
+    stateful: bool = False
+    arguments: dict[str, Any] = field(default_factory=dict)
+    parameters: int = 0
+    weights_sha256: str = ""
+    graph_sha256: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the weights are. Raises ModelError for a model without weights."""
+        return self._file(".safetensors")
+
+    @property
+    def graph_path(self) -> Path:
+        """Where the ONNX graph is. Raises ModelError for a model without one."""
+        return self._file(".onnx")
+
+    def _file(self, suffix: str) -> Path:
+        if self.folder is None:
+            raise ModelError(f"model {self.name} has no file {self.name}{suffix}")
+        return self.folder / f"{self.name}{suffix}"
+
+
+def read_card(path: Path) -> Card:
+    """Read a card from its JSON file. Raises ModelError naming the file and what is wrong."""
+    name = printable(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{name}: no such model card ({error.strerror})") from error
+    except ValueError as error:
+        raise ModelError(f"{name}: not a model card, its JSON is damaged ({error})") from error
+    try:
+        chunking = Chunking(**record.pop("chunking"))
+        card = Card(**record, chunking=chunking, folder=path.parent)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{name}: not a model card of this version ({error})") from error
+    if card.architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelError(f"{name}: unknown architecture {card.architecture!r}; known: {known}")
+    if card.name != path.stem:
+        raise ModelError(f"{name}: the card is named {card.name!r}; file and card must agree")
+    return card
+
+
+def card_record(card: Card) -> dict[str, Any]:
+    """Return a card as the plain record its JSON file holds."""
+    record = dataclasses.asdict(card)
+    del record["folder"]
+    return record

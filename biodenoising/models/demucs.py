@@ -1,0 +1,179 @@
+"""Demucs for waveforms: a strided encoder-decoder around an LSTM.
+
+Written from Defossez, Synnaeve and Adi, "Real Time Speech Enhancement in the Waveform Domain"
+(Interspeech 2020, section 2). A state dict in the layout of the public dns48 weights loads as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from biodenoising.models.lengths import valid_length
+
+LEVEL_FLOOR = 1e-3
+SINC_ZEROS = 56
+STEP_LEFT, STEP_RIGHT = 1024, 853  # for hops of 256 samples, see Demucs.step
+
+
+@dataclass(frozen=True)
+class DemucsSettings:
+    """Size and shape of a Demucs; the defaults are the paper's H=48 model."""
+
+    hidden: int = 48
+    depth: int = 5
+    kernel: int = 8
+    stride: int = 4
+    growth: int = 2
+    upsample: int = 4
+    causal: bool = True
+    rescale: float = 0.1
+
+
+class Demucs(nn.Module):
+    """Denoise mono waveforms.
+
+    Shape: input (batch, 1, samples), output the same; any number of samples >= 1.
+    """
+
+    def __init__(self, settings: DemucsSettings = DemucsSettings()) -> None:
+        super().__init__()
+        if settings.upsample not in (1, 2, 4, 8):
+            raise ValueError(f"upsample must be 1, 2, 4 or 8, not {settings.upsample}")
+        self.settings = settings
+        self.encoder = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        inner = 1
+        for level in range(settings.depth):
+            channels = settings.hidden * settings.growth**level
+            self.encoder.append(
+                nn.Sequential(
+                    nn.Conv1d(inner, channels, settings.kernel, settings.stride),
+                    nn.ReLU(),
+                    nn.Conv1d(channels, 2 * channels, 1),
+                    nn.GLU(1),
+                )
+            )
+            outward: list[nn.Module] = [
+                nn.Conv1d(channels, 2 * channels, 1),
+                nn.GLU(1),
+                nn.ConvTranspose1d(channels, inner, settings.kernel, settings.stride),
+            ]
+            if level > 0:
+                outward.append(nn.ReLU())
+            self.decoder.insert(0, nn.Sequential(*outward))
+            inner = channels
+        self.lstm = Recurrence(inner, bidirectional=not settings.causal)
+        self.register_buffer("half_sample", half_sample_kernel(), persistent=False)
+        rescale_weights(self, settings.rescale)
+
+    def valid_length(self, length: int) -> int:
+        """Return the length in samples to which input of `length` samples is padded."""
+        s = self.settings
+        return valid_length(
+            length, depth=s.depth, kernel=s.kernel, stride=s.stride, upsample=s.upsample
+        )
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Return the denoised waveforms, at the level of the noisy ones."""
+        length = noisy.shape[-1]
+        level = noisy.std(dim=-1, keepdim=True, correction=min(1, length - 1))
+        padded = F.pad(noisy / (LEVEL_FLOOR + level), (0, self.valid_length(length) - length))
+        return self.core(padded)[..., :length] * level
+
+    def core(self, noisy: Tensor) -> Tensor:
+        """Denoise waveforms of unit level and valid length, (batch, 1, samples) in and out."""
+        x, skips = self._encode(noisy)
+        x, _ = self.lstm(x, None)
+        return self._decode(x, skips)
+
+    def step(self, noisy: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Denoise one chunk of a longer recording, going on from the state of the one before.
+
+        Shape: noisy (batch, 1, samples), of valid length and at least seven frames; state
+        (2, layers, batch, channels), zeros at first. Of the result, the samples from STEP_LEFT to
+        STEP_RIGHT before the end are just what the whole recording at once would have given; the
+        next chunk starts STEP_LEFT samples before the end of those.
+
+        The first frame and the last one feel the resampling filter's edge. The state is taken
+        where the next chunk's second frame stands, five frames before this chunk's end.
+        """
+        x, skips = self._encode(noisy)
+        ahead, state = self.lstm(x[..., 1:-5], state)
+        behind, _ = self.lstm(x[..., -5:], state)
+        x = torch.cat([torch.zeros_like(x[..., :1]), ahead, behind], dim=-1)
+        return self._decode(x, skips), state
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        for _ in range(self._doublings()):
+            x = upsample_by_two(x, self.half_sample)
+        skips = []
+        for encode in self.encoder:
+            x = encode(x)
+            skips.append(x)
+        return x, skips
+
+    def _decode(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        for decode, skip in zip(self.decoder, reversed(skips), strict=True):
+            x = decode(x + skip)
+        for _ in range(self._doublings()):
+            x = downsample_by_two(x, self.half_sample)
+        return x
+
+    def _doublings(self) -> int:
+        return int(math.log2(self.settings.upsample))
+
+
+class Recurrence(nn.Module):
+    """Two LSTM layers over time; a bidirectional one is folded back to its input's width.
+
+    Shape: (batch, channels, frames) in and out; state (2, layers, batch, channels) or None.
+    """
+
+    def __init__(self, channels: int, *, bidirectional: bool) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, num_layers=2, bidirectional=bidirectional)
+        self.linear = nn.Linear(2 * channels, channels) if bidirectional else None
+
+    def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, pair = self.lstm(x.permute(2, 0, 1), None if state is None else (state[0], state[1]))
+        if self.linear is not None:
+            x = self.linear(x)
+        return x.permute(1, 2, 0), torch.stack(pair)
+
+
+def half_sample_kernel(zeros: int = SINC_ZEROS) -> Tensor:
+    """Return the Hann-windowed sinc that interpolates half-way between samples, shape (1, 1, 2*zeros)."""
+    window = torch.hann_window(4 * zeros + 1, periodic=False)[1::2]
+    offsets = math.pi * torch.linspace(-zeros + 0.5, zeros - 0.5, 2 * zeros)
+    return (torch.sin(offsets) / offsets * window).view(1, 1, -1)
+
+
+def upsample_by_two(x: Tensor, kernel: Tensor) -> Tensor:
+    """Double the sampling rate. Shape: (batch, 1, samples) to (batch, 1, 2*samples)."""
+    between = F.conv1d(x, kernel, padding=SINC_ZEROS)[..., 1:]
+    return torch.stack([x, between], dim=-1).flatten(-2)
+
+
+def downsample_by_two(x: Tensor, kernel: Tensor) -> Tensor:
+    """Halve the sampling rate. Shape: (batch, 1, samples) to (batch, 1, ceil(samples/2))."""
+    pairs = F.pad(x, (0, x.shape[-1] % 2)).unflatten(-1, (-1, 2))
+    even, odd = pairs[..., 0], pairs[..., 1]
+    return (even + F.conv1d(odd, kernel, padding=SINC_ZEROS)[..., :-1]) * 0.5
+
+
+def rescale_weights(module: nn.Module, reference: float) -> None:
+    """Divide each convolution's weight and bias by sqrt(std(weight) / reference), in place.
+
+    Keeps the initial output near the input's level (Demucs paper, section 3.1).
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            scale = (layer.weight.detach().std() / reference).sqrt()
+            layer.weight.data /= scale
+            if layer.bias is not None:
+                layer.bias.data /= scale

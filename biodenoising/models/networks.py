@@ -1,0 +1,160 @@
+"""Networks by architecture name, and their export to a checkpoint of card, weights and graph.
+
+Needs torch; the export also needs the onnx package (extra `train`).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from biodenoising.errors import ModelError
+from biodenoising.models.cards import Card, card_record
+from biodenoising.models.cleanunet import CleanUNet, CleanUNetSettings
+from biodenoising.models.demucs import Demucs, DemucsSettings
+from biodenoising.storage import sha256_of, whole_file
+
+ONNX_OPSET = 17
+TRACED_SAMPLES = 4_000
+
+
+def build_network(architecture: str, arguments: dict[str, Any]) -> Demucs | CleanUNet:
+    """Return an untrained network. Raises ModelError for a name or argument it does not know."""
+    try:
+        if architecture == "demucs":
+            return Demucs(DemucsSettings(**arguments))
+        if architecture == "cleanunet":
+            return CleanUNet(CleanUNetSettings(**arguments))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{architecture}: arguments that it does not take ({error})") from error
+    raise ModelError(f"no network for the architecture {architecture!r}")
+
+
+def save_checkpoint(network: Demucs | CleanUNet, card: Card, folder: Path, *, half: bool) -> Card:
+    """Write NAME.safetensors, NAME.onnx and NAME.json; return the card with hashes filled in.
+
+    `half` stores float16; every value is rounded once here, so both runtimes get the same.
+    """
+    dtype = torch.float16 if half else torch.float32
+    weights = {k: v.detach().to(dtype).contiguous() for k, v in network.state_dict().items()}
+    card = dataclasses.replace(
+        card,
+        folder=folder,
+        stateful=is_stateful(network),
+        arguments=dataclasses.asdict(network.settings),
+        parameters=sum(array.numel() for array in weights.values()),
+    )
+    with whole_file(card.weights_path) as temporary:
+        temporary.write_bytes(save(weights))
+    with whole_file(card.graph_path) as temporary:
+        temporary.write_bytes(export_graph(network))
+    card = dataclasses.replace(
+        card,
+        weights_sha256=sha256_of(card.weights_path),
+        graph_sha256=sha256_of(card.graph_path),
+    )
+    with whole_file(folder / f"{card.name}.json") as temporary:
+        temporary.write_text(json.dumps(card_record(card), indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def export_graph(network: Demucs | CleanUNet) -> bytes:
+    """Return the network's ONNX graph with every weight marked external and left out.
+
+    Input `noisy` and output `clean` have shape (batch, 1, samples), both free, samples valid. A
+    network with a memory also takes `state` and returns `next_state`.
+    """
+    import onnx
+
+    stateful = is_stateful(network)
+    traced = (_StepOnly if stateful else _CoreOnly)(copy.deepcopy(network)).eval()
+    # The exporter merges weights of equal value; fresh random ones keep every weight its name.
+    for weight in traced.parameters():
+        nn.init.normal_(weight)
+    noisy = torch.zeros(1, 1, network.valid_length(TRACED_SAMPLES))
+    axes = {"noisy": {0: "batch", 2: "samples"}, "clean": {0: "batch", 2: "samples"}}
+    names, inputs = ["noisy", "clean"], (noisy,)
+    if stateful:
+        axes |= {"state": {2: "batch"}, "next_state": {2: "batch"}}
+        names = ["noisy", "state", "clean", "next_state"]
+        inputs = (noisy, first_state(network))
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            traced,
+            inputs,
+            buffer,
+            dynamo=False,
+            do_constant_folding=False,
+            opset_version=ONNX_OPSET,
+            input_names=names[: len(inputs)],
+            output_names=names[len(inputs) :],
+            dynamic_axes=axes,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    weights = set(network.state_dict())
+    for initializer in model.graph.initializer:
+        initializer.name = initializer.name.removeprefix("network.")
+        if initializer.name in weights:
+            _leave_out(onnx, initializer)
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = name.removeprefix("network.")
+        node.doc_string = ""
+    return bytes(model.SerializeToString())
+
+
+def is_stateful(network: Demucs | CleanUNet) -> bool:
+    """Tell whether a network goes through a recording in time and can pass a state on."""
+    return isinstance(network, Demucs) and network.settings.causal
+
+
+def first_state(network: Demucs) -> torch.Tensor:
+    """Return the state before a recording's first chunk, shape (2, layers, 1, channels)."""
+    lstm = network.lstm.lstm
+    return torch.zeros(2, lstm.num_layers, 1, lstm.hidden_size)
+
+
+class _StepOnly(nn.Module):
+    """Presents a network's `step` as the whole network, for tracing."""
+
+    def __init__(self, network: Demucs) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, noisy: torch.Tensor, state: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.network.step(noisy, state)
+
+
+class _CoreOnly(nn.Module):
+    """Presents a network's `core` as the whole network, for tracing."""
+
+    def __init__(self, network: Demucs | CleanUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        return self.network.core(noisy)
+
+
+def _leave_out(onnx: Any, initializer: Any) -> None:
+    """Mark an initializer as external: its array is handed to the session in memory."""
+    size = int(np.prod(initializer.dims)) * 4
+    initializer.ClearField("raw_data")
+    initializer.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", "weights"), ("offset", "0"), ("length", str(size))):
+        entry = initializer.external_data.add()
+        entry.key, entry.value = key, value

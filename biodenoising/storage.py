@@ -1,0 +1,147 @@
+"""The one way this package writes files: whole under their final name, or not there at all.
+
+A file is written under a temporary name in its own folder, flushed to the disk, renamed, and the
+folder flushed as well. Promised for local file systems; on network ones as far as their rename is.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from biodenoising.errors import AudioWriteError, BatchError, DiskFullError
+
+TEMPORARY_SUFFIX = ".part"
+LONGEST_NAME_BYTES = 255
+HASH_BLOCK_BYTES = 1 << 20
+PERMANENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; rename it to `target` when the block succeeds.
+
+    The temporary file is removed when the block raises. Raises DiskFullError where nothing can be
+    written any more and AudioWriteError for any other failure to write.
+    """
+    temporary = _temporary_name(target)
+    try:
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, target)
+            _flush(target.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn the operating system's errors while writing `target` into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(target, error) from error
+
+
+def write_error(target: Path, error: OSError) -> AudioWriteError:
+    """Return our error for the operating system's, with what a person can do about it."""
+    name = printable(target)
+    if error.errno in PERMANENT:
+        free = free_bytes(target)
+        return DiskFullError(
+            f"{name}: {error.strerror} ({free / 1e6:.1f} MB free); make room or choose another "
+            "OUTPUT, then run the same command again"
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return AudioWriteError(f"{name}: the file name is too long for this disk; shorten it")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return AudioWriteError(f"{name}: not allowed to write there; check the folder's permissions")
+    return AudioWriteError(f"{name}: cannot be written ({error.strerror or error})")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line in one write and flush it to the disk."""
+    with writing(path), open(path, "ab", buffering=0) as file:
+        file.write(line.encode("utf-8", "surrogateescape") + b"\n")
+        os.fsync(file.fileno())
+
+
+def close_torn_line(path: Path) -> None:
+    """End the last line of a file that a crash cut short, so that the next one stands alone."""
+    with writing(path), open(path, "r+b") as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete temporary files of killed runs below `folder`; return how many there were."""
+    count = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
+                with suppress(OSError):
+                    (Path(root) / name).unlink()
+                    count += 1
+    return count
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as a hexadecimal string."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free bytes of the disk that holds `path` or its nearest existing parent."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def printable(path: Path | str) -> str:
+    """Return a path for one line of a message: line breaks and stray bytes escaped."""
+    text = os.fsencode(os.fspath(path)).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Make `folder` and try a write in it. Raises BatchError with the reason where it fails."""
+    probe = folder / f".biodenoise-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise BatchError(
+            f"{printable(folder)}: cannot write there ({error.strerror}); choose another OUTPUT"
+        ) from error
+
+
+def _temporary_name(target: Path) -> Path:
+    name = f".{secrets.token_hex(4)}.{target.name}{TEMPORARY_SUFFIX}"
+    if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
+        name = f".{secrets.token_hex(16)}{TEMPORARY_SUFFIX}"
+    return target.with_name(name)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
