@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from biodenoising.errors import AudioWriteError, BatchError, DiskFullError
 
 TEMPORARY_SUFFIX = ".part"
+TEMPORARY_NAME = re.compile(r"\.(biodenoise-)?[0-9a-f]{8}(\..+|[0-9a-f]{24})?\.part", re.DOTALL)
 LONGEST_NAME_BYTES = 255
 HASH_BLOCK_BYTES = 1 << 20
 PERMANENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -65,14 +67,26 @@ def write_error(target: Path, error: OSError) -> AudioWriteError:
     if error.errno == errno.ENAMETOOLONG:
         return AudioWriteError(f"{name}: the file name is too long for this disk; shorten it")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return AudioWriteError(f"{name}: not allowed to write there; check the folder's permissions")
+        return AudioWriteError(
+            f"{name}: not allowed to write there; check the folder's permissions"
+        )
     return AudioWriteError(f"{name}: cannot be written ({error.strerror or error})")
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line in one write and flush it to the disk."""
-    with writing(path), open(path, "ab", buffering=0) as file:
-        file.write(line.encode("utf-8", "surrogateescape") + b"\n")
+    """Append one line in one write and flush it to the disk.
+
+    A line that a full disk cut short before is ended first, so that this one stands alone.
+    """
+    data = line.encode("utf-8", "surrogateescape") + b"\n"
+    with writing(path), open(path, "a+b", buffering=0) as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                data = b"\n" + data
+        written = file.write(data)
+        if written < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file.fileno())
 
 
@@ -85,15 +99,17 @@ def close_torn_line(path: Path) -> None:
                 file.write(b"\n")
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Delete temporary files of killed runs below `folder`; return how many there were."""
+def remove_leftovers(folder: Path, *, below: bool = True) -> int:
+    """Delete temporary files of killed runs in `folder`, and below it; return how many."""
     count = 0
-    for root, _, names in os.walk(folder):
+    for root, folders, names in os.walk(folder):
         for name in names:
-            if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
+            if TEMPORARY_NAME.fullmatch(name):
                 with suppress(OSError):
                     (Path(root) / name).unlink()
                     count += 1
+        if not below:
+            folders.clear()
     return count
 
 
@@ -125,7 +141,7 @@ def require_writable_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may have tidied it away
     except OSError as error:
         raise BatchError(
             f"{printable(folder)}: cannot write there ({error.strerror}); choose another OUTPUT"

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from biodenoising.audio import AudioWriter, open_reader, open_writer, verify
+from biodenoising.audio import open_reader, open_writer, verify
 from biodenoising.errors import AudioWriteError, BatchError
-from biodenoising.inference.chunks import Block
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
+from biodenoising.inference.waiting import Block
 from biodenoising.models.registry import DEFAULT_MODEL
 from biodenoising.storage import printable, sha256_of, whole_file
 
@@ -28,7 +28,7 @@ Commit = Callable[["FileResult", list[str]], None]
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file. Durations in seconds, `removed_db` as energy relative to the input."""
+    """What became of one file: seconds of audio, energy removed relative to the input's, notes."""
 
     input: Path
     output: Path
@@ -139,7 +139,9 @@ def convert(
             writer.close()
             verify(temporary, info, tally.frames, container=options.container)
             os.utime(temporary, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        notes = dict.fromkeys([*info.notes, *reader.notes, *tally.notes(writers[0].clipped)])
+        notes = dict.fromkeys(
+            [*reader.notes, *writers[0].notes, *tally.notes(writers[0].clipped)]
+        )
         result = FileResult(
             input,
             output,

@@ -1,4 +1,4 @@
-"""The manifest of an output folder: one JSON line per file made or failed, appended, never rewritten.
+"""The manifest of an output folder: one JSON line per file made or failed, only ever appended.
 
 A line `done` is flushed to the disk after its output is complete under a temporary name and
 before it gets its own: a run killed in between leaves a line without a file, which is seen by
@@ -55,7 +55,7 @@ def read_manifest(folder: Path) -> dict[str, Done]:
                             row["output_sha256"],
                             row["residual_sha256"],
                         )
-                except (ValueError, TypeError, KeyError):
+                except (ValueError, TypeError, KeyError, RecursionError):
                     continue
     except OSError as error:
         raise BatchError(f"{printable(path)}: cannot be read ({error.strerror})") from error

@@ -17,6 +17,13 @@ from biodenoising.errors import BatchError
 from biodenoising.storage import printable
 
 FORMAT_SUFFIXES = {"WAV": (".wav", ".rf64", ".bw64"), "FLAC": (".flac",)}
+FAMILIES = {
+    "WAV": (".wav", ".wave", ".rf64", ".bw64"),
+    "FLAC": (".flac",),
+    "AIFF": (".aif", ".aiff", ".aifc"),
+    "OGG": (".ogg", ".oga", ".opus"),
+    "MP3": (".mp3",),
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,11 @@ class Task:
     input: Path
     output: Path
     residual: Path | None
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """The files it writes."""
+        return (self.output,) if self.residual is None else (self.output, self.residual)
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Plan:
     tasks: tuple[Task, ...]
     roots: tuple[Path, ...]
     unlisted: tuple[tuple[Path, str], ...] = ()
+    single: bool = False  # one file, not a tree
 
 
 def plan_run(
@@ -54,12 +67,28 @@ def plan_run(
 
     `include` and `exclude` are patterns for the path relative to `source` or the file name.
     """
+    try:
+        return _plan(source, output, container, residual, include, exclude)
+    except (OSError, RuntimeError) as error:  # pathlib's error for a link to itself
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        names = " or ".join(printable(p) for p in (source, output, residual) if p is not None)
+        raise BatchError(f"{names}: cannot be looked at ({reason}); choose another") from error
+
+
+def _plan(
+    source: Path,
+    output: Path,
+    container: str | None,
+    residual: Path | None,
+    include: Sequence[str],
+    exclude: Sequence[str],
+) -> Plan:
     if not source.exists():
         raise BatchError(f"{printable(source)}: there is no such file or folder")
     if source.is_file():
         task = _single_task(source, output, container, residual)
         roots = (task.output.parent, *([residual] if residual else []))
-        return Plan((task,), roots)
+        return Plan((task,), roots, single=True)
     if not source.is_dir():
         raise BatchError(f"{printable(source)}: is neither a file nor a folder of recordings")
     for target, word in ((output, "OUTPUT"), (residual, "the residual folder")):
@@ -83,6 +112,7 @@ def plan_run(
         tasks.append(
             Task(name, source / relative, output / name, residual / name if residual else None)
         )
+    _refuse_links(source, output, tasks)
     roots = (output, *([residual] if residual else []))
     return Plan(tuple(tasks), roots, tuple(unlisted))
 
@@ -127,12 +157,15 @@ def output_name(relative: Path, container: str | None) -> Path:
     return relative.with_suffix(FORMAT_SUFFIXES[container][0])
 
 
-def _single_task(
-    source: Path, output: Path, container: str | None, residual: Path | None
-) -> Task:
+def _single_task(source: Path, output: Path, container: str | None, residual: Path | None) -> Task:
     """Plan one file into a folder, or into a file if OUTPUT has an audio suffix."""
     name = output_name(Path(source.name), container)
     if output.suffix.lower() in EXTENSIONS and not output.is_dir():
+        if _family(output) != _family(name):
+            raise BatchError(
+                f"{printable(output)}: would hold {_family(name)}; choose a name that ends in "
+                f"{name.suffix}, or --format wav or flac"
+            )
         folder, name = output.parent, Path(output.name)
     else:
         folder = output
@@ -155,6 +188,33 @@ def _refuse_overlap(source: Path, target: Path, word: str) -> None:
         raise BatchError(f"INPUT lies inside {word} ({printable(target)}); choose another place")
     if target.exists() and not target.is_dir():
         raise BatchError(f"{printable(target)}: is a file; {word} must be a folder for a folder")
+
+
+def _refuse_links(source: Path, output: Path, tasks: Sequence[Task]) -> None:
+    """Raise BatchError where links below INPUT or OUTPUT would mix what is read and written."""
+    inputs = {folder: folder.resolve() for folder in {task.input.parent for task in tasks}}
+    targets = [target for task in tasks for target in task.targets]
+    outputs = {folder: folder.resolve() for folder in {target.parent for target in targets}}
+    inner, outer = output.resolve(), source.resolve()
+    for folder, real in outputs.items():
+        if real in inputs.values() or outer in real.parents:
+            raise BatchError(f"{printable(folder)}: is a link into INPUT; remove it")
+    for folder, real in inputs.items():
+        if inner in (real, *real.parents):
+            raise BatchError(f"{printable(folder)}: leads into OUTPUT by a link; exclude it")
+    places = [outputs[target.parent] / target.name for target in targets]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise BatchError(
+            f"{printable(twice)} would be written twice, for two inputs or as an output and a "
+            "residual; choose another residual folder"
+        )
+
+
+def _family(name: Path) -> str:
+    """Return the format that a file's suffix stands for."""
+    suffix = name.suffix.lower()
+    return next((family for family, suffixes in FAMILIES.items() if suffix in suffixes), suffix)
 
 
 def _wanted(relative: Path, include: Sequence[str], exclude: Sequence[str]) -> bool:

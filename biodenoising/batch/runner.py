@@ -7,7 +7,8 @@ Finished files are recognized by content through the manifest of OUTPUT and skip
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -19,8 +20,8 @@ from biodenoising.batch.plan import Plan, plan_run
 from biodenoising.batch.work import Job, Outcome, Recipe
 from biodenoising.batch.workers import processors, run_jobs
 from biodenoising.errors import BatchError
-from biodenoising.inference.denoiser import DenoiseSettings
-from biodenoising.models.registry import DEFAULT_MODEL, find_model, verify_model
+from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
+from biodenoising.models.registry import DEFAULT_MODEL
 from biodenoising.storage import printable, remove_leftovers, require_writable_folder
 
 Observer = Callable[[Outcome], None]
@@ -119,41 +120,41 @@ def run_plan(
         message = f"{printable(folder)}: cannot be listed ({reason}); mend its permissions"
         ended(Outcome(folder, "failed", message))
     if plan.tasks:
-        verify_model(find_model(recipe.model))
+        workers = _workers(jobs, plan, recipe)
+        # A model that does not load, or does not fit, is found before anything is written.
+        denoiser = Denoiser(recipe.model, device=recipe.device)
         for root in plan.roots:
             require_writable_folder(root)
-        with lock_folder(plan.roots[0]):
-            try:
-                _run_locked(plan, recipe, _workers(jobs, plan, recipe), progress, ended, summary)
-            finally:
-                for root in plan.roots:
-                    remove_leftovers(root)
+        with ExitStack() as stack:
+            for root in plan.roots:
+                stack.enter_context(lock_folder(root))
+                stack.callback(remove_leftovers, root, below=not plan.single)
+                remove_leftovers(root, below=not plan.single)
+            outcomes = _start(plan, recipe, denoiser, workers, progress)
+            _watch(stack.enter_context(closing(outcomes)), plan, ended, summary)
     summary.elapsed_s = monotonic() - begun
     return summary
 
 
-def _run_locked(
-    plan: Plan,
-    recipe: Recipe,
-    workers: int,
-    progress: Progress | None,
-    ended: Observer,
-    summary: TreeSummary,
-) -> None:
+def _start(
+    plan: Plan, recipe: Recipe, denoiser: Denoiser, workers: int, progress: Progress | None
+) -> Generator[Outcome, None, None]:
     root = plan.roots[0]
-    for folder in plan.roots:
-        remove_leftovers(folder)
     settings = recipe.fingerprint(residual=len(plan.roots) > 1)
     done = read_manifest(root)
     jobs = (Job(task, root, settings, done.get(str(task.name))) for task in plan.tasks)
-    outcomes = run_jobs(jobs, recipe, workers, progress or (lambda seconds: None))
+    return run_jobs(jobs, recipe, denoiser, workers, progress or (lambda seconds: None))
+
+
+def _watch(
+    outcomes: Iterable[Outcome], plan: Plan, ended: Observer, summary: TreeSummary
+) -> None:
     for count, outcome in enumerate(outcomes, start=1):
         ended(outcome)
         if outcome.fatal:
             summary.stopped = outcome.message
             summary.not_tried = len(plan.tasks) - count
             break
-    outcomes.close()
 
 
 def _workers(jobs: int, plan: Plan, recipe: Recipe) -> int:

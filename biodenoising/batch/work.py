@@ -13,7 +13,13 @@ from typing import Any, Literal
 from biodenoising.batch.files import FileOptions, FileResult, Progress, convert
 from biodenoising.batch.journal import Done, add_row, settings_fingerprint
 from biodenoising.batch.plan import Task
-from biodenoising.errors import AudioWriteError, BiodenoisingError, DiskFullError
+from biodenoising.errors import (
+    AudioWriteError,
+    BiodenoisingError,
+    DiskFullError,
+    ModelError,
+    OptionError,
+)
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.models.registry import find_model, fingerprint
 from biodenoising.storage import printable, sha256_of
@@ -70,9 +76,10 @@ def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Ou
     task, begun = job.task, monotonic()
     try:
         input_sha256 = _hash_input(task.input)
+        # Also when overwriting: such a run is gone on with by the same command.
+        if _is_finished(job, input_sha256):
+            return Outcome(task.name, "skipped")
         if not recipe.overwrite:
-            if _is_finished(job, input_sha256):
-                return Outcome(task.name, "skipped")
             _refuse_foreign_output(job, input_sha256)
         result = convert(
             task.input,
@@ -85,6 +92,8 @@ def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Ou
             _commit(job, recipe, input_sha256, begun),
         )
         return Outcome(task.name, "done", result=result)
+    except (OptionError, ModelError) as error:  # they do not know which file it is
+        return failure(job, f"{printable(task.input)}: {error}")
     except BiodenoisingError as error:
         return failure(job, str(error), fatal=isinstance(error, DiskFullError))
     except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a row
@@ -141,9 +150,7 @@ def _refuse_foreign_output(job: Job, input_sha256: str) -> None:
 
 def _same_work(job: Job, input_sha256: str) -> bool:
     done = job.done
-    return (
-        done is not None and done.settings == job.settings and done.input_sha256 == input_sha256
-    )
+    return done is not None and done.settings == job.settings and done.input_sha256 == input_sha256
 
 
 def _has_content(path: Path, sha256: str | None) -> bool:

@@ -6,23 +6,30 @@ tried again one by one, each in a fresh process, and the one that kills it again
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import Queue
+from contextlib import contextmanager
 from queue import Empty
+from typing import TYPE_CHECKING
 
 from biodenoising.batch.files import Progress
+from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
 from biodenoising.inference.denoiser import Denoiser
 from biodenoising.storage import printable
 
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+    ProgressQueue = Queue[float]
+
 IN_FLIGHT_PER_WORKER = 2
 POLL_S = 0.2
-ProgressQueue = Queue[float]
 
 
 def processors() -> int:
@@ -33,11 +40,13 @@ def processors() -> int:
 
 
 def run_jobs(
-    jobs: Iterable[Job], recipe: Recipe, workers: int, progress: Progress
+    jobs: Iterable[Job], recipe: Recipe, denoiser: Denoiser, workers: int, progress: Progress
 ) -> Generator[Outcome, None, None]:
-    """Yield the outcome of every job as it ends. Closing the iterator stops the work."""
+    """Yield the outcome of every job as it ends. Closing the iterator stops the work.
+
+    `denoiser` does it where one worker suffices; several load the recipe's model themselves.
+    """
     if workers == 1:
-        denoiser = Denoiser(recipe.model, device=recipe.device)
         for job in jobs:
             yield work(job, denoiser, recipe, progress)
         return
@@ -45,6 +54,9 @@ def run_jobs(
     yield from _run_pool(iter(jobs), recipe, workers, progress, survivors)
     while survivors:
         suspect = survivors.pop()
+        # Its worker may have died just after finishing it.
+        done = read_manifest(suspect.root).get(str(suspect.task.name))
+        suspect = dataclasses.replace(suspect, done=done)
         broken: list[Job] = []
         yield from _run_pool(iter([suspect]), recipe, 1, progress, broken)
         for job in broken:
@@ -75,12 +87,14 @@ def _run_pool(
                     if job is None:
                         exhausted = True
                     else:
-                        running[executor.submit(_work_here, job)] = job
+                        with _interrupts_held():
+                            running[executor.submit(_work_here, job)] = job
                 if not running:
                     break
                 ended, _ = wait(running, POLL_S, FIRST_COMPLETED)
                 _drain(passed, progress)
-                for future in ended:
+                # What is whole first: the failure of one worker fails all that are in flight.
+                for future in sorted(ended, key=lambda f: f.exception() is not None):
                     outcome = future.result()
                     del running[future]
                     yield outcome
@@ -97,6 +111,19 @@ def _stop(executor: ProcessPoolExecutor) -> None:
     for process in multiprocessing.active_children():
         process.terminate()
         process.join()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while a worker is born, which inherits that until it ignores it itself."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _drain(passed: ProgressQueue, progress: Progress) -> None:

@@ -22,7 +22,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
-class Band(click.ParamType):
+class Band(click.ParamType[tuple[float, float]]):
     """A band of frequencies given as LOW-HIGH in Hz, with k for a thousand."""
 
     name = "LOW-HIGH"
@@ -55,36 +55,91 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.argument("input", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--model", default="demucs", show_default=True, metavar="NAME|PATH",
-              help="A model's name (see biodenoise-models list) or the path of a model card.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
-              show_default=True, help="auto is ONNX Runtime on the processor; the others use torch.")
-@click.option("--jobs", type=click.IntRange(min=0), default=0, show_default="as many as suit",
-              metavar="N", help="Files worked on at the same time.")
-@click.option("--mix", type=click.FloatRange(0, 1), default=1.0, show_default=True, metavar="SHARE",
-              help="Share of the denoised sound: 1 fully denoised, 0 unchanged.")
-@click.option("--max-attenuation", type=click.FloatRange(min=0), metavar="DB",
-              help="Turn nothing down by more than this.")
-@click.option("--residual", type=click.Path(path_type=Path), metavar="DIR",
-              help="Also write what was removed, as the same tree, to this folder.")
-@click.option("--time-expansion", type=click.FloatRange(min=0, min_open=True), metavar="K",
-              help="Let the model hear the recording K times slower than at its own rate of 16 kHz."
-                   "  [default: sample by sample, whatever the recording's rate]")
-@click.option("--band", type=Band(), help="Denoise this band only, in Hz, such as 500-8000 or 20k-90k.")
-@click.option("--outside", type=click.Choice(["keep", "mute"]), default="keep", show_default=True,
-              help="What becomes of the sound outside --band or --time-expansion.")
-@click.option("--format", "format_", type=click.Choice(["wav", "flac"]),
-              help="Write this format.  [default: each file's own]")
+@click.option(
+    "--model",
+    default="demucs",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="A model's name (see biodenoise-models list) or the path of a model card.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="auto is ONNX Runtime on the processor; the others use torch.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default="as many as suit",
+    metavar="N",
+    help="Files worked on at the same time.",
+)
+@click.option(
+    "--mix",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the denoised sound: 1 fully denoised, 0 unchanged.",
+)
+@click.option(
+    "--max-attenuation",
+    type=click.FloatRange(min=0),
+    metavar="DB",
+    help="Turn nothing down by more than this.",
+)
+@click.option(
+    "--residual",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write what was removed, as the same tree, to this folder.",
+)
+@click.option(
+    "--time-expansion",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="K",
+    help="Let the model hear the recording K times slower than at its own rate of 16 kHz."
+    "  [default: sample by sample, whatever the recording's rate]",
+)
+@click.option(
+    "--band", type=Band(), help="Denoise this band only, in Hz, such as 500-8000 or 20k-90k."
+)
+@click.option(
+    "--outside",
+    type=click.Choice(["keep", "mute"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of the sound outside --band or --time-expansion.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["wav", "flac"]),
+    help="Write this format.  [default: each file's own]",
+)
 @click.option("--dither", is_flag=True, help="Add dither when samples are rounded to integers.")
 @click.option("--overwrite", is_flag=True, help="Replace files in OUTPUT that are there already.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only files like this (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this (repeatable).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
-@click.option("--log-json", type=click.Path(path_type=Path), metavar="PATH",
-              help="Append one JSON line per file and one for the run to this file.")
+@click.option(
+    "--log-json",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Append one JSON line per file and one for the run to this file.",
+)
 @click.option("--quiet", is_flag=True, help="Print failures only.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
-              help="Print the version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Print the version.",
+)
 def biodenoise(
     input: Path,
     output: Path,
@@ -106,13 +161,13 @@ def biodenoise(
     A run that was interrupted goes on where it stopped when the same command is given again.
     Exit code: 0 all well, 1 some files failed, 2 wrong usage, 130 interrupted.
     """  # fmt: skip
-    from biodenoising.cli import show
-
     try:
+        from biodenoising.cli import show
+
         recipe = _recipe(format_, chosen)
         plan = _plan(input, output, recipe, residual, include, exclude)
-        for path in (p for p in (log_json,) if p is not None):
-            _check_log(path, input)
+        if log_json is not None:
+            _check_log(log_json, input)
         if not plan.tasks and not plan.unlisted:
             show.nothing_to_do(input)
             return
@@ -179,6 +234,8 @@ def _check_log(path: Path, source: Path) -> None:
 
     if source.resolve() in (path.resolve(), *path.resolve().parents):
         raise BatchError("--log-json lies inside INPUT, which is never written to")
+    if path.is_dir() or not path.parent.is_dir():
+        raise BatchError("--log-json must be a file in a folder that exists")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

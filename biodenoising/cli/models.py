@@ -1,4 +1,4 @@
-"""The command `biodenoise-models`: which models there are, what they are, whether they are whole."""
+"""The command `biodenoise-models`: which models there are, what they are, are they whole."""
 
 from __future__ import annotations
 

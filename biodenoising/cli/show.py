@@ -7,6 +7,7 @@ import json
 import sys
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -29,21 +30,21 @@ class Display:
     def __init__(self, plan: Plan, recipe: Recipe, log: Path | None, *, quiet: bool) -> None:
         self._plan, self._recipe, self._log, self._quiet = plan, recipe, log, quiet
         self._durations = durations(plan)
-        self._seconds_shown = 0.0
+        self._heard_s = self._left_s = self._logged_s = 0.0
+        self._begun = monotonic()
 
     def run(self, jobs: int) -> TreeSummary:
         """Run the plan; return and print its summary."""
-        terminal = sys.stderr.isatty()
+        total_s = round(sum(self._durations.values()), 1)
         with tqdm(
-            total=round(sum(self._durations.values()), 1),
-            unit="s",
-            disable=self._quiet,
-            mininterval=0.2 if terminal else LOG_EVERY_S,
-            maxinterval=1.0 if terminal else LOG_EVERY_S,
+            total=total_s,
+            disable=self._quiet or not sys.stderr.isatty(),
             bar_format="{percentage:3.0f}% |{bar:30}| {desc}",
+            mininterval=0.2,
             dynamic_ncols=True,
         ) as bar:
             self._bar = bar
+            self._left_s = total_s
             summary = run_plan(
                 self._plan,
                 self._recipe,
@@ -51,39 +52,38 @@ class Display:
                 progress=self._progress,
                 observer=self._observe,
             )
-            self._describe()
         self._report(summary)
         return summary
 
     def _progress(self, seconds: float) -> None:
-        self._seconds_shown += seconds
-        self._bar.update(min(seconds, max(0.0, self._bar.total - self._bar.n)))
-        self._describe()
-
-    def _describe(self) -> None:
-        """Say audio done, speed in audio seconds per second, and the time left."""
-        elapsed = max(self._bar.format_dict["elapsed"], 1e-3)
-        speed = self._seconds_shown / elapsed
-        left = (self._bar.total - self._bar.n) / speed if speed else 0.0
-        self._bar.set_description_str(
-            f"{clock(self._bar.n)} of {clock(self._bar.total)} audio, "
-            f"{speed:.0f} x real time, {clock(left)} left",
-            refresh=False,
+        self._heard_s += seconds
+        self._left_s = max(0.0, self._left_s - seconds)
+        elapsed = max(monotonic() - self._begun, 1e-3)
+        speed = self._heard_s / elapsed
+        line = (
+            f"{clock(self._heard_s)} of {clock(self._heard_s + self._left_s)} audio, "
+            f"{speed:.0f} x real time, {clock(self._left_s / max(speed, 1e-6))} left"
         )
+        self._bar.set_description_str(line, refresh=False)
+        self._bar.update(seconds)
+        if self._bar.disable and not self._quiet and elapsed - self._logged_s > LOG_EVERY_S:
+            self._logged_s = elapsed
+            click.echo(line, err=True)
 
     def _observe(self, outcome: Outcome) -> None:
         if outcome.status == "failed":
             self._bar.write(f"failed   {outcome.message}", file=sys.stderr)
         if outcome.status != "done":
             # What is not worked on counts neither as done nor as left.
-            self._bar.total -= min(
-                self._durations.get(outcome.name, 0.0), max(0.0, self._bar.total - self._bar.n)
-            )
+            unheard = min(self._durations.get(outcome.name, 0.0), self._left_s)
+            self._left_s -= unheard
+            if self._bar.total:
+                self._bar.total -= unheard
         if self._log:
             append_line(self._log, json.dumps(_record(outcome)))
 
     def _report(self, summary: TreeSummary) -> None:
-        counts = {s: summary.count(s) for s in ("done", "skipped", "failed")}  # type: ignore[arg-type]
+        counts = {s: summary.count(s) for s in ("done", "skipped", "failed")}
         speed = summary.audio_s / max(summary.elapsed_s, 1e-9)
         if self._log:
             record = {

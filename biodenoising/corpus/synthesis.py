@@ -102,7 +102,7 @@ def _coloured(rng: Rng, n: int, exponent: float) -> Samples:
     spectrum = np.fft.rfft(rng.standard_normal(n))
     f = np.fft.rfftfreq(n)
     f[0] = f[1] if n > 1 else 1.0
-    return np.fft.irfft(spectrum * f ** (-exponent / 2), n)
+    return np.asarray(np.fft.irfft(spectrum * f ** (-exponent / 2), n))
 
 
 def _band(x: Samples, low_hz: float, high_hz: float, rate: float, order: int = 2) -> Samples:
@@ -219,12 +219,14 @@ def _formants(rng: Rng, source: Samples, rate: float, lowest_hz: float) -> Sampl
     return total
 
 
-def _throat(rng: Rng, rate: float, t: Samples, pitch_hz: tuple[float, float], rough: float) -> Samples:
+def _throat(
+    rng: Rng, rate: float, t: Samples, pitch_hz: tuple[float, float], rough: float
+) -> Samples:
     """Return a jittered buzz mixed with breath noise: the source of barks, grunts and growls."""
     f = _contour(rng, len(t), *pitch_hz, 3) * (1 + 0.05 * rough * _coloured(rng, len(t), 1.0))
     buzz = _tones(np.abs(f), rate, _gains(rng, 20, 1.0))
     breath = rng.standard_normal(len(t)) * np.sqrt(np.mean(buzz**2))
-    return buzz + rough * breath
+    return np.asarray(buzz + rough * breath)
 
 
 def _bark(rng: Rng, rate: float) -> Samples:
@@ -248,7 +250,7 @@ def _growl(rng: Rng, rate: float) -> Samples:
     t = _time(rng.uniform(0.5, 2.0), rate)
     note = _formants(rng, _throat(rng, rate, t, (40, 140), 1.0), rate, rng.uniform(300, 900))
     pulse = 0.6 + 0.4 * np.sin(2 * np.pi * rng.uniform(15, 40) * t)
-    return note * pulse * _envelope(len(t), 0.2, 0.3)
+    return np.asarray(note * pulse * _envelope(len(t), 0.2, 0.3))
 
 
 CALLS: dict[str, CallKind] = {

@@ -36,8 +36,8 @@ def worked_rate(
     if band is not None:
         if band[1] > sample_rate / 2:
             raise OptionError(
-                f"band {band[0]:g}-{band[1]:g} Hz reaches above {sample_rate / 2:g} Hz, the highest "
-                f"frequency of a recording at {sample_rate:g} Hz; lower its upper edge"
+                f"band {band[0]:g}-{band[1]:g} Hz reaches above {sample_rate / 2:g} Hz, the highest"
+                f" frequency of a recording at {sample_rate:g} Hz; lower its upper edge"
             )
         return min(sample_rate, band[1] / BAND_EDGE)
     if time_expansion is None:

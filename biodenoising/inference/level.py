@@ -108,8 +108,7 @@ class Levelled:
         position = np.arange(start, end)
         middle = centres * FRAME + FRAME / 2
         return tuple(  # type: ignore[return-value]
-            np.stack([np.interp(position, middle, row) for row in curve])
-            for curve in (mean, level)
+            np.stack([np.interp(position, middle, row) for row in curve]) for curve in (mean, level)
         )
 
     def _forget(self) -> None:

@@ -15,7 +15,7 @@ from biodenoising.errors import ModelError, OptionError
 from biodenoising.models import gating
 from biodenoising.models.cards import Card
 from biodenoising.models.lengths import valid_length
-from biodenoising.models.registry import Weights, load_graph, load_weights
+from biodenoising.models.registry import load_graph, load_weights
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Batch = NDArray[np.float32]
@@ -163,7 +163,9 @@ class TorchRuntime:
             clean, after = self._network.step(
                 self._send(_pad(chunk, self._card)), self._send(state)
             )
-        return np.ascontiguousarray(clean.cpu().numpy()[:, 0, : chunk.shape[1]]), after.cpu().numpy()
+        return np.ascontiguousarray(
+            clean.cpu().numpy()[:, 0, : chunk.shape[1]]
+        ), after.cpu().numpy()
 
     def _send(self, array: Batch) -> Any:
         return self._torch.from_numpy(array).to(self._device)

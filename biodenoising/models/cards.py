@@ -49,9 +49,8 @@ class Card:
     """One model: how to build and run it, and where it came from.
 
     `sample_rate` (Hz) is the rate at which time expansion 1 works; a `stateful` model passes a
-    state from chunk to chunk. `training` and `metrics` are
-    free-form records for people. Hashes are SHA-256 of the files beside the card, or empty where
-    a model has none.
+    state from chunk to chunk. `training` and `metrics` are free-form records for people. Hashes
+    are SHA-256 of the files beside the card, or empty where a model has none.
     """
 
     name: str

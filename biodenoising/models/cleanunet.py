@@ -112,6 +112,7 @@ class AttentionStack(nn.Module):
         self.layer_stack = nn.ModuleList(AttentionBlock(settings) for _ in range(settings.blocks))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the frames after all blocks."""
         frames = torch.arange(x.shape[1], device=x.device)
         future = frames[None, :] > frames[:, None]
         x = self.layer_norm(x)
@@ -129,6 +130,7 @@ class AttentionBlock(nn.Module):
         self.pos_ffn = FeedForward(settings.width, settings.inner_width)
 
     def forward(self, x: Tensor, masked: Tensor) -> Tensor:
+        """Return the frames after this block; `masked` (frames, frames) is true for the future."""
         return self.pos_ffn(self.slf_attn(x, masked))
 
 
@@ -147,6 +149,8 @@ class SelfAttention(nn.Module):
         self.layer_norm = nn.LayerNorm(width, eps=NORM_FLOOR)
 
     def forward(self, x: Tensor, masked: Tensor) -> Tensor:
+        """Return each frame with what it hears in those before it."""
+
         def split(y: Tensor) -> Tensor:
             return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
@@ -167,4 +171,5 @@ class FeedForward(nn.Module):
         self.layer_norm = nn.LayerNorm(width, eps=NORM_FLOOR)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return every frame transformed by itself."""
         return self.layer_norm(self.w_2(torch.relu(self.w_1(x))) + x)

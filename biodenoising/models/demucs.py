@@ -1,7 +1,7 @@
 """Demucs for waveforms: a strided encoder-decoder around an LSTM.
 
 Written from Defossez, Synnaeve and Adi, "Real Time Speech Enhancement in the Waveform Domain"
-(Interspeech 2020, section 2). A state dict in the layout of the public dns48 weights loads as it is.
+(Interspeech 2020, section 2). A state dict in the layout of the public dns48 weights loads.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Demucs(nn.Module):
             self.decoder.insert(0, nn.Sequential(*outward))
             inner = channels
         self.lstm = Recurrence(inner, bidirectional=not settings.causal)
+        self.half_sample: Tensor
         self.register_buffer("half_sample", half_sample_kernel(), persistent=False)
         rescale_weights(self, settings.rescale)
 
@@ -140,6 +141,7 @@ class Recurrence(nn.Module):
         self.linear = nn.Linear(2 * channels, channels) if bidirectional else None
 
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the frames and the state behind them."""
         x, pair = self.lstm(x.permute(2, 0, 1), None if state is None else (state[0], state[1]))
         if self.linear is not None:
             x = self.linear(x)
@@ -147,7 +149,7 @@ class Recurrence(nn.Module):
 
 
 def half_sample_kernel(zeros: int = SINC_ZEROS) -> Tensor:
-    """Return the Hann-windowed sinc that interpolates half-way between samples, shape (1, 1, 2*zeros)."""
+    """Return the windowed sinc that interpolates half-way between samples, (1, 1, 2*zeros)."""
     window = torch.hann_window(4 * zeros + 1, periodic=False)[1::2]
     offsets = math.pi * torch.linspace(-zeros + 0.5, zeros - 0.5, 2 * zeros)
     return (torch.sin(offsets) / offsets * window).view(1, 1, -1)

@@ -36,7 +36,9 @@ CARDS = (
 )
 
 
-def gate(batch: NDArray[np.float32], sample_rate: float, *, stationary: bool) -> NDArray[np.float32]:
+def gate(
+    batch: NDArray[np.float32], sample_rate: float, *, stationary: bool
+) -> NDArray[np.float32]:
     """Return the gated waveforms, shape (batch, samples) in and out, `sample_rate` in Hz.
 
     Silence stays silence (the library would return NaN). Raises ModelError without the library.
@@ -45,9 +47,10 @@ def gate(batch: NDArray[np.float32], sample_rate: float, *, stationary: bool) ->
         import noisereduce
     except ImportError as error:
         raise ModelError(
-            "model noisereduce needs the noisereduce library: pip install 'biodenoising[noisereduce]'"
+            "model noisereduce needs the library of that name: "
+            "pip install 'biodenoising[noisereduce]'"
         ) from error
-    bin_hz = sample_rate / FFT_SAMPLES
+    bin_hz = 2 * sample_rate / FFT_SAMPLES  # as the library counts
     frame_ms = 1000 * HOP_SAMPLES / sample_rate
     gated = np.zeros_like(batch)
     for row, samples in enumerate(batch):
@@ -60,8 +63,6 @@ def gate(batch: NDArray[np.float32], sample_rate: float, *, stationary: bool) ->
             n_fft=FFT_SAMPLES,
             freq_mask_smooth_hz=max(SMOOTHING_HZ, bin_hz * 1.01),
             time_mask_smooth_ms=max(SMOOTHING_MS, frame_ms * 1.01),
-            chunk_size=len(samples) + FFT_SAMPLES,
-            padding=0,
         )
         gated[row] = np.nan_to_num(reduced)
     return gated

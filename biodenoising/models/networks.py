@@ -77,24 +77,24 @@ def export_graph(network: Demucs | CleanUNet) -> bytes:
     import onnx
 
     stateful = is_stateful(network)
-    traced = (_StepOnly if stateful else _CoreOnly)(copy.deepcopy(network)).eval()
+    traced = _Traced(copy.deepcopy(network)).eval()
     # The exporter merges weights of equal value; fresh random ones keep every weight its name.
     for weight in traced.parameters():
         nn.init.normal_(weight)
     noisy = torch.zeros(1, 1, network.valid_length(TRACED_SAMPLES))
     axes = {"noisy": {0: "batch", 2: "samples"}, "clean": {0: "batch", 2: "samples"}}
-    names, inputs = ["noisy", "clean"], (noisy,)
-    if stateful:
+    names, inputs = ["noisy", "clean"], [noisy]
+    if isinstance(network, Demucs) and stateful:
         axes |= {"state": {2: "batch"}, "next_state": {2: "batch"}}
         names = ["noisy", "state", "clean", "next_state"]
-        inputs = (noisy, first_state(network))
+        inputs.append(first_state(network))
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             traced,
-            inputs,
-            buffer,
+            tuple(inputs),
+            buffer,  # type: ignore[arg-type]  # a buffer works, the annotation forgets it
             dynamo=False,
             do_constant_folding=False,
             opset_version=ONNX_OPSET,
@@ -126,27 +126,16 @@ def first_state(network: Demucs) -> torch.Tensor:
     return torch.zeros(2, lstm.num_layers, 1, lstm.hidden_size)
 
 
-class _StepOnly(nn.Module):
-    """Presents a network's `step` as the whole network, for tracing."""
-
-    def __init__(self, network: Demucs) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(
-        self, noisy: torch.Tensor, state: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.network.step(noisy, state)
-
-
-class _CoreOnly(nn.Module):
-    """Presents a network's `core` as the whole network, for tracing."""
+class _Traced(nn.Module):
+    """Presents a network's `step`, or `core` if it has no memory, as the whole network."""
 
     def __init__(self, network: Demucs | CleanUNet) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+    def forward(self, noisy: torch.Tensor, *state: torch.Tensor) -> Any:
+        if isinstance(self.network, Demucs) and state:
+            return self.network.step(noisy, state[0])
         return self.network.core(noisy)
 
 

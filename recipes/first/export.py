@@ -1,6 +1,6 @@
 """Turn a run's averaged weights into the shipped checkpoint: weights, graph and card.
 
-    python recipes/first/export.py --corpus CORPUS --run RUN --out biodenoising/checkpoints
+python recipes/first/export.py --corpus CORPUS --run RUN --out biodenoising/checkpoints
 """
 
 from __future__ import annotations

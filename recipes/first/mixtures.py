@@ -119,6 +119,7 @@ class Mixer:
         self._noise_odds = _odds(noises)
 
     def __call__(self, index: int) -> tuple[Samples, Samples]:
+        """Return mixture number `index`, both at the level where the noisy one has rms 1."""
         rng = np.random.default_rng((self.seed, index))
         s = self.settings
         target = self._call(rng)

@@ -26,11 +26,16 @@ from torch.utils.data import DataLoader, IterableDataset
 from biodenoising.models.demucs import Demucs, DemucsSettings
 
 RESOLUTIONS = (512, 2048)
+SNR_WEIGHT, SPECTRAL_WEIGHT = 0.1, 3.0
+LARGEST_GRADIENT = 3.0
 MOVING_AVERAGE = 0.999
 LONGEST_STEP_S = 5.0  # a paused process does not use up its schedule
 WARM_UP_STEPS = 300
 SAVE_EVERY_STEPS = 250
+LOG_EVERY_STEPS = 50
 CHECK_EVERY_STEPS = 1000
+
+Pair = tuple[np.ndarray, np.ndarray]  # noisy and target
 
 
 class Mixtures(IterableDataset):  # type: ignore[type-arg]
@@ -75,7 +80,7 @@ def spectral_loss(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def validate(model: Demucs, pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+def validate(model: Demucs, pairs: list[Pair]) -> tuple[float, float]:
     """Return the median SI-SDR improvement in dB and the share of mixtures made worse."""
     gains = []
     for noisy, target in pairs:
@@ -97,7 +102,88 @@ def learning_rate(peak: float, step: int, progress: float) -> float:
     return peak * min(1.0, step / WARM_UP_STEPS) * cosine
 
 
+class Run:
+    """A network in training, its moving average and where it stands; resumes from its folder."""
+
+    def __init__(self, folder: Path, hidden: int, rate: float) -> None:
+        self.folder, self.rate = folder, rate
+        self.model = Demucs(DemucsSettings(hidden=hidden))
+        self.average = copy.deepcopy(self.model).eval()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=1e-4)
+        self.step, self.used_s = 0, 0.0
+        if (folder / "state.pt").exists():
+            state = torch.load(folder / "state.pt", weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.used_s = state["step"], state["used_s"]
+
+    def save(self) -> None:
+        """Write everything that resuming needs, and the averaged weights by themselves."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "used_s": self.used_s,
+        }
+        temporary = self.folder / "state.tmp"
+        torch.save(state, temporary)
+        temporary.replace(self.folder / "state.pt")
+        save_file(self.average.state_dict(), self.folder / "average.safetensors")
+
+    def learn(self, noisy: Tensor, target: Tensor, progress: float) -> tuple[float, float]:
+        """Take one step; return the SNR and the spectral term of the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.rate, self.step, progress)
+        samples = noisy.shape[-1]
+        padding = self.model.valid_length(samples) - samples
+        with torch.autocast("cpu", torch.bfloat16):
+            estimate = self.model.core(torch.nn.functional.pad(noisy, (0, padding))[:, None])
+        estimate = estimate.float()[:, 0, :samples]
+        snr, spectral = snr_loss(estimate, target, noisy), spectral_loss(estimate, target)
+        self.optimizer.zero_grad()
+        (SNR_WEIGHT * snr + SPECTRAL_WEIGHT * spectral).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)
+        self.step += 1
+        if not torch.isfinite(norm):
+            print(f"step {self.step}: gradient not finite, batch skipped", flush=True)
+            return snr.item(), spectral.item()
+        self.optimizer.step()
+        keep = min(MOVING_AVERAGE, self.step / (self.step + 10))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+            for slow, fast in pairs:
+                slow.lerp_(fast, 1 - keep)
+        return snr.item(), spectral.item()
+
+    def report(self, checks: dict[str, list[Pair]]) -> None:
+        """Print what the averaged weights do to the fixed mixtures."""
+        for name, pairs in checks.items():
+            median, worse = validate(self.average, pairs)
+            print(f"step {self.step} {name}: {median:.2f} dB, {worse:.0%} worse", flush=True)
+
+
+def prepare(corpus: Path, samples: int, seed: int) -> tuple[Mixer, dict[str, list[Pair]]]:
+    """Return the training mixtures, and fixed ones of held-back and of its own recordings."""
+    settings = MixtureSettings(samples=samples)
+    plain = MixtureSettings(
+        samples=64_000, snr_db=(-5, 10), octaves=0, synthesized_calls=0, synthesized_noise=0,
+        second_caller=0, second_noise=0, noise_only=0, clean_only=0, band_limited=0,
+    )  # fmt: skip
+    clips = {
+        side: [load_clips(corpus, kind, settings, held_back=side) for kind in ("vocal", "noise")]
+        for side in (False, True)
+    }
+    for side, (calls, noises) in clips.items():
+        print(f"held back {side}: {len(calls)} targets, {len(noises)} noises", flush=True)
+    held, own = (Mixer(*clips[side], plain, 0) for side in (True, False))
+    checks = {"held back": [held(i) for i in range(100)], "own": [own(i) for i in range(60)]}
+    return Mixer(*clips[False], settings, seed), checks
+
+
 def main() -> None:
+    """Read the command line and train until the minutes are used."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -110,83 +196,28 @@ def main() -> None:
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-
-    settings = MixtureSettings(samples=args.samples)
-    mixers = {}
-    for held_back in (False, True):
-        clips = [load_clips(args.corpus, k, settings, held_back=held_back) for k in ("vocal", "noise")]
-        mixers[held_back] = Mixer(*clips, settings, args.seed)
-        print(f"held back {held_back}: {len(clips[0])} targets, {len(clips[1])} noises", flush=True)
-    plain = MixtureSettings(
-        samples=64_000, snr_db=(-5, 10), octaves=0, synthesized_calls=0, synthesized_noise=0,
-        second_caller=0, second_noise=0, noise_only=0, clean_only=0, band_limited=0,
-    )  # fmt: skip
-    held = Mixer(mixers[True].calls, mixers[True].noises, plain, 0)
-    own = Mixer(mixers[False].calls, mixers[False].noises, plain, 0)
-    checks = {"held back": [held(i) for i in range(100)], "own": [own(i) for i in range(60)]}
-
-    model = Demucs(DemucsSettings(hidden=args.hidden))
-    average = copy.deepcopy(model).eval()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=1e-4)
-    step, used_s = 0, 0.0
-    state_path = args.run / "state.pt"
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, used_s = state["step"], state["used_s"]
-    loader = iter(
-        DataLoader(Mixtures(mixers[False], step * args.batch), args.batch, num_workers=1, prefetch_factor=8)
-    )
-    length = model.valid_length(settings.samples)
-    log = csv.writer(open(args.run / "log.csv", "a", newline="", encoding="utf-8", buffering=1))
-    begun = time.monotonic()
+    mixer, checks = prepare(args.corpus, args.samples, args.seed)
+    run = Run(args.run, args.hidden, args.rate)
+    mixtures = Mixtures(mixer, run.step * args.batch)
+    loader = iter(DataLoader(mixtures, args.batch, num_workers=1, prefetch_factor=8))
     recent: list[tuple[float, float]] = []
-    while (progress := used_s / (60 * args.minutes)) < 1:
-        noisy, target = next(loader)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(args.rate, step, progress)
-        padded = torch.nn.functional.pad(noisy, (0, length - noisy.shape[-1]))[:, None]
-        with torch.autocast("cpu", torch.bfloat16):
-            estimate = model.core(padded)
-        estimate = estimate.float()[:, 0, : noisy.shape[-1]]
-        snr, spectral = snr_loss(estimate, target, noisy), spectral_loss(estimate, target)
-        loss = 0.1 * snr + 3.0 * spectral
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 3.0)
-        if not torch.isfinite(norm):
-            print(f"step {step}: gradient not finite, batch skipped", flush=True)
-            step += 1
-            continue
-        optimizer.step()
-        step += 1
-        keep = min(MOVING_AVERAGE, step / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
+    begun = time.monotonic()
+    while (progress := run.used_s / (60 * args.minutes)) < 1:
+        recent.append(run.learn(*next(loader), progress))
         now = time.monotonic()
-        used_s, begun = used_s + min(now - begun, LONGEST_STEP_S), now
-        recent.append((snr.item(), spectral.item()))
-        if step % 50 == 0:
-            means = np.mean(recent, axis=0).round(4).tolist()
-            log.writerow([step, round(used_s), *means])
-            print(f"step {step} {used_s:.0f} s snr {means[0]} spectral {means[1]}", flush=True)
+        run.used_s, begun = run.used_s + min(now - begun, LONGEST_STEP_S), now
+        if run.step % LOG_EVERY_STEPS == 0:
+            row = [run.step, round(run.used_s), *np.mean(recent, axis=0).round(4).tolist()]
+            with open(args.run / "log.csv", "a", newline="", encoding="utf-8") as log:
+                csv.writer(log).writerow(row)
+            print("step {} {} s snr {} spectral {}".format(*row), flush=True)
             recent.clear()
-        if step % SAVE_EVERY_STEPS == 0 or used_s >= 60 * args.minutes:
-            state = {"model": model.state_dict(), "average": average.state_dict(),
-                     "optimizer": optimizer.state_dict(), "step": step, "used_s": used_s}  # fmt: skip
-            torch.save(state, state_path.with_suffix(".tmp"))
-            state_path.with_suffix(".tmp").replace(state_path)
-            save_file(average.state_dict(), args.run / "average.safetensors")
-        if step % CHECK_EVERY_STEPS == 0:
-            for name, pairs in checks.items():
-                median, worse = validate(average, pairs)
-                print(f"step {step} {name}: {median:.2f} dB, {worse:.0%} worse", flush=True)
-    for name, pairs in checks.items():
-        median, worse = validate(average, pairs)
-        print(f"end, {step} steps, {name}: {median:.2f} dB, {worse:.0%} worse", flush=True)
+        if run.step % SAVE_EVERY_STEPS == 0:
+            run.save()
+        if run.step % CHECK_EVERY_STEPS == 0:
+            run.report(checks)
+    run.save()
+    run.report(checks)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+# `make help` lists the targets. Everything is installed into a virtual environment of the checkout.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO := docs/demo/powdermill_dawn.flac
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint types ci benchmark benchmark-quick train clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[noisereduce,plot]'
+	@touch $@
+
+# torch first and alone, so that nothing else pulls another build of it.
+$(VENV)/.dev: $(VENV)/.base benchmark/requirements.txt
+	$(PIP) torch
+	$(PIP) -e '.[dev,train,noisereduce,plot]' -r benchmark/requirements.txt
+	@touch $@
+
+demo: $(VENV)/.base ## denoise a real recording and draw it before and after, into demo/
+	$(BIN)/biodenoise $(DEMO) demo/denoised --residual demo/removed
+	$(BIN)/python docs/demo/draw.py $(DEMO) demo/denoised/$(notdir $(DEMO)) demo/removed/$(notdir $(DEMO)) demo/before_after.png
+	@echo "listen to demo/denoised and demo/removed, look at demo/before_after.png"
+
+test: $(VENV)/.dev ## run the tests but for the slow ones
+	$(BIN)/python -m pytest -q
+
+test-all: $(VENV)/.dev ## run all tests
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+lint: $(VENV)/.dev ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## check types
+	$(BIN)/mypy
+
+ci: lint types test demo ## what has to pass before anything lands
+
+benchmark: $(VENV)/.dev ## score every model and peer; BIODENOISING_CORPUS names the recordings
+	$(BIN)/python -m benchmark
+
+benchmark-quick: $(VENV)/.dev ## the same on a few mixtures
+	$(BIN)/python -m benchmark --quick
+
+train: $(VENV)/.dev ## train the first Demucs on BIODENOISING_CORPUS, resuming runs/first
+	$(BIN)/python recipes/first/train.py --corpus "$(BIODENOISING_CORPUS)" --run runs/first
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,187 @@
+"""The networks are the published ones in size, lengths and state dicts; exports are faithful."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biodenoising.errors import ModelError
+from biodenoising.inference.runtimes import OnnxRuntime, TorchRuntime
+from biodenoising.models.cards import Card, Chunking
+from biodenoising.models.cleanunet import CleanUNet, CleanUNetSettings
+from biodenoising.models.demucs import STEP_LEFT, STEP_RIGHT, Demucs, DemucsSettings
+from biodenoising.models.networks import build_network, first_state, save_checkpoint
+
+SMALL = {
+    "demucs": Demucs(DemucsSettings(hidden=4)),
+    "demucs-both-ways": Demucs(DemucsSettings(hidden=4, causal=False)),
+    "cleanunet": CleanUNet(
+        CleanUNetSettings(hidden=4, max_hidden=16, width=16, heads=2, inner_width=32, blocks=2)
+    ),
+}
+
+
+def parameters(network: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def card(name: str, architecture: str) -> Card:
+    chunking = Chunking(64_085, STEP_LEFT, STEP_RIGHT, warm_up=4_096)
+    return Card(name, architecture, "for tests", "MIT", 16_000, chunking)
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        (DemucsSettings(hidden=48), 18_867_937),
+        (DemucsSettings(hidden=64), 33_533_569),
+        (DemucsSettings(hidden=48, causal=False), 34_216_417),
+        (DemucsSettings(hidden=64, causal=False, stride=2, upsample=2), 60_813_953),
+    ],
+)
+def test_demucs_has_the_published_size(settings: DemucsSettings, count: int) -> None:
+    assert parameters(Demucs(settings)) == count
+
+
+@pytest.mark.parametrize(("blocks", "count"), [(5, 46_071_937), (3, 39_771_265)])
+def test_cleanunet_has_the_published_size(blocks: int, count: int) -> None:
+    assert parameters(CleanUNet(CleanUNetSettings(blocks=blocks))) == count
+
+
+def test_valid_lengths_are_the_published_ones() -> None:
+    demucs, cleanunet = SMALL["demucs"], SMALL["cleanunet"]
+    assert [demucs.valid_length(n) for n in (1, 16_000, 64_000)] == [597, 16_213, 64_085]
+    assert [cleanunet.valid_length(n) for n in (16_000, 64_000, 160_000)] == [
+        16_126,
+        64_254,
+        160_254,
+    ]
+
+
+@given(st.integers(1, 200_000))
+def test_valid_length_is_a_fixed_point_and_no_shorter(length: int) -> None:
+    for network in (SMALL["demucs"], SMALL["cleanunet"]):
+        valid = network.valid_length(length)
+        assert valid >= length
+        assert network.valid_length(valid) == valid
+
+
+def dns48_layout() -> dict[str, tuple[int, ...]]:
+    """The shapes of the public dns48 state dict, written down from its documentation."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    inner = 1
+    for level, width in enumerate((48, 96, 192, 384, 768)):
+        decoder = 4 - level
+        shapes[f"encoder.{level}.0.weight"] = (width, inner, 8)
+        shapes[f"encoder.{level}.0.bias"] = (width,)
+        shapes[f"encoder.{level}.2.weight"] = (2 * width, width, 1)
+        shapes[f"encoder.{level}.2.bias"] = (2 * width,)
+        shapes[f"decoder.{decoder}.0.weight"] = (2 * width, width, 1)
+        shapes[f"decoder.{decoder}.0.bias"] = (2 * width,)
+        shapes[f"decoder.{decoder}.2.weight"] = (width, inner, 8)
+        shapes[f"decoder.{decoder}.2.bias"] = (inner,)
+        inner = width
+    for layer in (0, 1):
+        for kind in ("ih", "hh"):
+            shapes[f"lstm.lstm.weight_{kind}_l{layer}"] = (3072, 768)
+            shapes[f"lstm.lstm.bias_{kind}_l{layer}"] = (3072,)
+    return shapes
+
+
+def test_a_state_dict_in_the_dns48_layout_loads_and_runs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {k: 0.01 * torch.randn(s, generator=generator) for k, s in dns48_layout().items()}
+    network = Demucs()
+    network.load_state_dict(weights)
+    with torch.inference_mode():
+        clean = network(torch.randn(1, 1, 3_000, generator=generator))
+    assert clean.shape == (1, 1, 3_000)
+    assert torch.isfinite(clean).all()
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("samples", [1, 2, 597, 5_000])
+def test_any_length_comes_back(name: str, samples: int) -> None:
+    noisy = torch.randn(2, 1, samples)
+    before = noisy.clone()
+    with torch.inference_mode():
+        clean = SMALL[name].eval()(noisy)
+    assert clean.shape == noisy.shape
+    assert torch.isfinite(clean).all()
+    assert torch.equal(noisy, before), "the input must not be changed in place"
+
+
+def test_networks_ignore_the_level() -> None:
+    noisy = torch.randn(1, 1, 4_000) * 10  # far above the floor of the level
+    for network in SMALL.values():
+        with torch.inference_mode():
+            loud, quiet = network.eval()(noisy), network.eval()(noisy / 4) * 4
+        assert torch.allclose(loud, quiet, atol=1e-3)
+
+
+def test_causal_networks_do_not_hear_the_future() -> None:
+    demucs = SMALL["demucs"].eval()
+    noisy = torch.randn(1, 1, demucs.valid_length(8_000))
+    changed = noisy.clone()
+    changed[..., 6_000:] = torch.randn_like(changed[..., 6_000:])
+    with torch.inference_mode():
+        difference = (demucs.core(noisy) - demucs.core(changed)).abs()[0, 0]
+    assert difference[: 6_000 - 700].max() < 1e-6  # one window of 597 and the resampling filter
+    assert difference[6_000:].max() > 1e-3
+
+
+def test_steps_give_what_the_whole_gives() -> None:
+    demucs = SMALL["demucs"].eval()
+    noisy = torch.randn(1, 1, 30_000)
+    span = demucs.valid_length(8_000)
+    hop = span - STEP_LEFT - STEP_RIGHT
+    state = first_state(demucs)
+    parts = []
+    with torch.inference_mode():
+        whole = demucs.core(
+            torch.nn.functional.pad(noisy, (0, demucs.valid_length(30_000) - 30_000))
+        )
+        # The first frame of a step is not fed to the LSTM: begin where the whole one has one too.
+        _, skips = demucs._encode(noisy[..., :span])
+        _, state = demucs.lstm(skips[-1][..., :1], None)
+        for start in range(0, 30_000 - span, hop):
+            clean, state = demucs.step(noisy[..., start : start + span], state)
+            parts.append(clean[..., STEP_LEFT : span - STEP_RIGHT])
+    joined = torch.cat(parts, -1)
+    expected = whole[..., STEP_LEFT : STEP_LEFT + joined.shape[-1]]
+    assert len(parts) > 2
+    assert torch.allclose(joined, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("half", [True, False])
+def test_both_runtimes_agree(name: str, half: bool, tmp_path: Path) -> None:
+    architecture = name.split("-")[0]
+    saved = save_checkpoint(SMALL[name], card(name, architecture), tmp_path, half=half)
+    onnx, torch_ = OnnxRuntime(saved, 1), TorchRuntime(saved, "cpu")
+    noisy = np.random.default_rng(0).standard_normal((3, 7_000)).astype(np.float32)
+    if saved.stateful:
+        states = onnx.first_state(3), torch_.first_state(3)
+        for _ in range(2):
+            one, state_one = onnx.step(noisy, states[0])
+            other, state_other = torch_.step(noisy, states[1])
+            np.testing.assert_allclose(one, other, atol=1e-4)
+            np.testing.assert_allclose(state_one, state_other, atol=1e-4)
+            states = state_one, state_other
+    else:
+        np.testing.assert_allclose(onnx.run(noisy, 1), torch_.run(noisy, 1), atol=1e-4)
+    assert saved.graph_path.stat().st_size < 100_000, "the graph must not hold the weights"
+
+
+def test_unknown_networks_and_arguments_are_refused() -> None:
+    with pytest.raises(ModelError, match="no network"):
+        build_network("wavenet", {})
+    with pytest.raises(ModelError, match="does not take"):
+        build_network("demucs", {"hiden": 4})
+    with pytest.raises(ModelError, match="does not take"):
+        build_network("demucs", {"upsample": 3})
