@@ -22,7 +22,8 @@ TEMPORARY_SUFFIX = ".part"
 TEMPORARY_NAME = re.compile(r"\.(biodenoise-)?[0-9a-f]{8}(\..+|[0-9a-f]{24})?\.part", re.DOTALL)
 LONGEST_NAME_BYTES = 255
 HASH_BLOCK_BYTES = 1 << 20
-PERMANENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+# With less than this left, a failure that gives no reason is taken for a full disk.
+NEARLY_FULL_BYTES = 1 << 20
 
 
 @contextmanager
@@ -55,22 +56,27 @@ def writing(target: Path) -> Iterator[None]:
         raise write_error(target, error) from error
 
 
-def write_error(target: Path, error: OSError) -> AudioWriteError:
-    """Return our error for the operating system's, with what a person can do about it."""
+def write_error(target: Path, error: Exception) -> AudioWriteError:
+    """Return our error for a failed write of `target`, with what a person can do about it.
+
+    libsndfile says "System error." whatever happened: on a full disk, that is the reason.
+    """
     name = printable(target)
-    if error.errno in PERMANENT:
-        free = free_bytes(target)
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EROFS:
+        return DiskFullError(f"{name}: the disk is read-only; choose another OUTPUT")
+    free = free_bytes(target)
+    if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and free < NEARLY_FULL_BYTES):
         return DiskFullError(
-            f"{name}: {error.strerror} ({free / 1e6:.1f} MB free); make room or choose another "
-            "OUTPUT, then run the same command again"
+            f"{name}: no space left ({free / 1e6:.1f} MB free); make room or choose another "
+            "OUTPUT, then give the same command again"
         )
-    if error.errno == errno.ENAMETOOLONG:
+    if number == errno.ENAMETOOLONG:
         return AudioWriteError(f"{name}: the file name is too long for this disk; shorten it")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return AudioWriteError(
-            f"{name}: not allowed to write there; check the folder's permissions"
-        )
-    return AudioWriteError(f"{name}: cannot be written ({error.strerror or error})")
+    if number in (errno.EACCES, errno.EPERM):
+        return AudioWriteError(f"{name}: not allowed to write there; check the permissions")
+    reason = os.strerror(number) if number else " ".join(str(error).split())
+    return AudioWriteError(f"{name}: could not be written ({reason}); check the disk")
 
 
 def append_line(path: Path, line: str) -> None:

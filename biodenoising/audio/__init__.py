@@ -10,13 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biodenoising.audio.formats import (
-        EXTENSIONS,
-        AudioInfo,
-        check_container,
-        output_name,
-        printable,
-    )
+    from biodenoising.audio.formats import EXTENSIONS, AudioInfo, check_container
     from biodenoising.audio.reader import AudioReader, open_reader
     from biodenoising.audio.writer import AudioWriter, open_writer, verify
 
@@ -28,8 +22,6 @@ _HOMES = {
     "check_container": "formats",
     "open_reader": "reader",
     "open_writer": "writer",
-    "output_name": "formats",
-    "printable": "formats",
     "verify": "writer",
 }
 
@@ -41,8 +33,6 @@ __all__ = [
     "check_container",
     "open_reader",
     "open_writer",
-    "output_name",
-    "printable",
     "verify",
 ]
 

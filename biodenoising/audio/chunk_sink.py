@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biodenoising.audio.chunks import UNKNOWN_SIZE, Layout
-from biodenoising.audio.formats import printable
 from biodenoising.errors import AudioWriteError
+from biodenoising.storage import printable
 
 _COPY_BYTES = 1 << 20
 _DS64_BYTES = 28

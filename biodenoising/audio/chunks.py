@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from biodenoising.audio.encodings import Encoding, parse_comm, parse_fmt
-from biodenoising.audio.formats import printable
 from biodenoising.errors import AudioReadError
+from biodenoising.storage import printable
 
 # The size a streaming or 64-bit writer puts where 32 bits do not tell the length.
 UNKNOWN_SIZE = 0xFFFFFFFF

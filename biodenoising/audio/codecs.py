@@ -14,9 +14,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from biodenoising.audio import ogg
-from biodenoising.audio.formats import AudioInfo, check_limits, printable
+from biodenoising.audio.formats import AudioInfo, check_limits
 from biodenoising.audio.mpeg import MpegStream, Spliced, scan_mpeg
 from biodenoising.errors import AudioReadError
+from biodenoising.storage import printable
 
 # What libsndfile reports where the header states no length at all.
 _NO_LENGTH = 1 << 62

@@ -16,8 +16,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from biodenoising.audio.formats import SAMPLE_BYTES, check_limits, printable
+from biodenoising.audio.formats import SAMPLE_BYTES, check_limits
 from biodenoising.errors import AudioReadError
+from biodenoising.storage import printable
 
 _WAVE_PCM, _WAVE_FLOAT, _WAVE_EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 _PCM_BY_BYTES = {1: "PCM_U8", 2: "PCM_16", 3: "PCM_24", 4: "PCM_32"}

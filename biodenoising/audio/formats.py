@@ -5,11 +5,11 @@ Nothing here opens a file or needs numpy, so a planner may call it for a million
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from biodenoising.errors import AudioReadError, AudioWriteError
+from biodenoising.storage import printable
 
 EXTENSIONS: frozenset[str] = frozenset(
     {
@@ -61,14 +61,6 @@ class AudioInfo:
     channels: int
     frames: int
     notes: tuple[str, ...] = ()
-
-
-def printable(path: Path | str) -> str:
-    """Return a path for a message: one line, with anything unprintable escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in os.fspath(path)
-    )
 
 
 def check_limits(path: Path, sample_rate: int, channels: int) -> None:
@@ -144,18 +136,3 @@ def check_container(source: AudioInfo, container: str | None = None) -> None:
         raise AudioWriteError(
             f"{name}: {source.subtype} can be read but not written; choose --format flac"
         )
-
-
-def output_name(relative: Path, source_container: str, container: str | None) -> Path:
-    """Return an output's relative path: the source's own unless the container changes.
-
-    The suffix then becomes .wav or .flac, in upper case where the source's is; a suffix that names
-    no audio format stays and the new one is appended.
-    """
-    target = target_container(source_container, container)
-    if target == source_container:
-        return relative
-    suffix = ".wav" if target in RIFF_CONTAINERS else ".flac"
-    if relative.suffix.lower() not in EXTENSIONS:
-        return relative.with_name(relative.name + suffix)
-    return relative.with_suffix(suffix.upper() if relative.suffix.isupper() else suffix)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from biodenoising.audio.chunks import Layout, parse_layout
 from biodenoising.audio.codecs import open_codec
-from biodenoising.audio.formats import AudioInfo, printable
+from biodenoising.audio.formats import AudioInfo
 from biodenoising.errors import AudioReadError
+from biodenoising.storage import printable
 
 Block = NDArray[np.float32]
 

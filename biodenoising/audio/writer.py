@@ -25,12 +25,12 @@ from biodenoising.audio.formats import (
     RIFF_CONTAINERS,
     AudioInfo,
     check_container,
-    printable,
     target_container,
     target_subtype,
 )
 from biodenoising.audio.reader import open_reader
 from biodenoising.errors import AudioReadError, AudioWriteError
+from biodenoising.storage import printable
 
 Block = NDArray[np.float32]
 

@@ -139,9 +139,7 @@ def convert(
             writer.close()
             verify(temporary, info, tally.frames, container=options.container)
             os.utime(temporary, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        notes = dict.fromkeys(
-            [*reader.notes, *writers[0].notes, *tally.notes(writers[0].clipped)]
-        )
+        notes = dict.fromkeys([*reader.notes, *writers[0].notes, *tally.notes(writers[0].clipped)])
         result = FileResult(
             input,
             output,

@@ -152,9 +152,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def output_name(relative: Path, container: str | None) -> Path:
     """Return an output's name: the input's, its suffix changed where the container changes."""
-    if container is None or relative.suffix.lower() in FORMAT_SUFFIXES[container]:
+    suffix = relative.suffix
+    if container is None or suffix.lower() in FORMAT_SUFFIXES[container]:
         return relative
-    return relative.with_suffix(FORMAT_SUFFIXES[container][0])
+    wanted = FORMAT_SUFFIXES[container][0]
+    return relative.with_suffix(wanted.upper() if suffix.isupper() else wanted)
 
 
 def _single_task(source: Path, output: Path, container: str | None, residual: Path | None) -> Task:
@@ -162,9 +164,11 @@ def _single_task(source: Path, output: Path, container: str | None, residual: Pa
     name = output_name(Path(source.name), container)
     if output.suffix.lower() in EXTENSIONS and not output.is_dir():
         if _family(output) != _family(name):
+            wanted = _family(output)
+            remedy = f", or add --format {wanted.lower()}" if wanted in FORMAT_SUFFIXES else ""
             raise BatchError(
-                f"{printable(output)}: would hold {_family(name)}; choose a name that ends in "
-                f"{name.suffix}, or --format wav or flac"
+                f"{printable(output)}: would hold {_family(name)}; let the name end in "
+                f"{name.suffix}{remedy}"
             )
         folder, name = output.parent, Path(output.name)
     else:

@@ -146,9 +146,7 @@ def _start(
     return run_jobs(jobs, recipe, denoiser, workers, progress or (lambda seconds: None))
 
 
-def _watch(
-    outcomes: Iterable[Outcome], plan: Plan, ended: Observer, summary: TreeSummary
-) -> None:
+def _watch(outcomes: Iterable[Outcome], plan: Plan, ended: Observer, summary: TreeSummary) -> None:
     for count, outcome in enumerate(outcomes, start=1):
         ended(outcome)
         if outcome.fatal:

@@ -19,8 +19,8 @@ import soundfile
 from recordings import bext, chunk, copy, encoded, fmt_body, noise, pcm, read_all, rf64, wav
 
 from biodenoising.audio import AudioInfo, check_container, open_reader, open_writer, verify
-from biodenoising.audio.failures import write_error
 from biodenoising.errors import AudioReadError, AudioWriteError, DiskFullError
+from biodenoising.storage import write_error
 
 FORMATS = [
     ("WAV", "PCM_16"), ("WAV", "FLOAT"), ("RF64", "PCM_16"), ("AIFF", "PCM_24"), ("FLAC", "PCM_16"),
@@ -482,7 +482,7 @@ def test_flipped_bytes_are_read_or_refused_and_nothing_else(
 
 def test_naming_formats_needs_no_numpy() -> None:
     code = (
-        "import sys; from biodenoising.audio import EXTENSIONS, output_name, check_container\n"
+        "import sys; from biodenoising.audio import EXTENSIONS, check_container\n"
         "assert '.wav' in EXTENSIONS; sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -33,7 +33,7 @@ from recordings import (
 )
 from wavinfo import WavInfoReader
 
-from biodenoising.audio import open_reader, open_writer, output_name, verify
+from biodenoising.audio import open_reader, open_writer, verify
 from biodenoising.audio.chunks import parse_layout
 from biodenoising.audio.flac_blocks import read_blocks
 
@@ -319,17 +319,6 @@ def test_tags_follow_a_conversion_to_wav(tmp_path: Path) -> None:
         assert tags.title == "nightjar é"
         if source is flac:
             assert "guano" in writer.notes[0]
-
-
-def test_names_change_only_with_the_container() -> None:
-    cases = [
-        ("x/a.WAV", "WAV", "flac", "x/a.FLAC"), ("a.wav", "WAV", None, "a.wav"),
-        ("a.wav", "RF64", "wav", "a.wav"), ("a.flac", "FLAC", "wav", "a.wav"),
-        ("a.wav", "FLAC", "flac", "a.wav"), ("a.2020", "MP3", "flac", "a.2020.flac"),
-        ("a.b.mp3", "MP3", "WAV", "a.b.wav"), ("a.aif", "AIFF", "wav", "a.wav"),
-    ]  # fmt: skip
-    for name, source, container, expected in cases:
-        assert output_name(Path(name), source, container) == Path(expected)
 
 
 def test_unpadded_odd_chunk_is_understood(tmp_path: Path) -> None:
