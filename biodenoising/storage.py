@@ -42,6 +42,9 @@ def whole_file(target: Path) -> Iterator[Path]:
             _flush(temporary)
             os.replace(temporary, target)
             _flush(target.parent)
+    except AudioWriteError as error:  # nobody knows the file by its temporary name
+        text = str(error).replace(printable(temporary), printable(target))
+        raise type(error)(text) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -146,8 +149,10 @@ def require_writable_folder(folder: Path) -> None:
     probe = folder / f".biodenoise-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink(missing_ok=True)  # another run may have tidied it away
+        try:
+            probe.write_bytes(b"")
+        finally:
+            probe.unlink(missing_ok=True)  # another run may have tidied it away
     except OSError as error:
         raise BatchError(
             f"{printable(folder)}: cannot write there ({error.strerror}); choose another OUTPUT"

@@ -83,4 +83,9 @@ def lock_folder(folder: Path) -> FileLock:
             f"{printable(folder)}: another run is writing there; wait for it or choose another "
             "OUTPUT"
         ) from error
+    except OSError as error:
+        raise BatchError(
+            f"{printable(folder)}: cannot be locked for this run ({error.strerror}); choose "
+            "another OUTPUT"
+        ) from error
     return lock

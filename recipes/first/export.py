@@ -62,7 +62,10 @@ def main() -> None:
         name="demucs",
         architecture="demucs",
         description=f"Demucs, H={args.hidden}, causal, for any animal at any rate: first weights.",
-        licence="CC-BY-SA-4.0 (the strictest of the recordings it was trained on)",
+        licence=(
+            "CC-BY-SA-4.0; some recordings it was trained on are under GPL or other share-alike "
+            "licences, see training"
+        ),
         sample_rate=16_000,
         chunking=CHUNKING,
         training=training_record(args.corpus, args.run),

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from biodenoising.metrics import si_sdr
 from biodenoising.models.demucs import Demucs, DemucsSettings
 
 RESOLUTIONS = (512, 2048)
@@ -87,13 +88,6 @@ def validate(model: Demucs, pairs: list[Pair]) -> tuple[float, float]:
         estimate = model(torch.from_numpy(noisy)[None, None])[0, 0].numpy()
         gains.append(si_sdr(estimate, target) - si_sdr(noisy, target))
     return float(np.median(gains)), float(np.mean(np.array(gains) < 0))
-
-
-def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
-    """Return the scale-invariant signal-to-distortion ratio in dB."""
-    e, t = estimate.astype(np.float64), target.astype(np.float64)
-    projected = t * (e @ t) / (t @ t)
-    return float(10 * np.log10((projected @ projected) / np.sum((e - projected) ** 2)))
 
 
 def learning_rate(peak: float, step: int, progress: float) -> float:
