@@ -147,6 +147,8 @@ def printable(path: Path | str) -> str:
 def require_writable_folder(folder: Path) -> None:
     """Make `folder` and try a write in it. Raises BatchError with the reason where it fails."""
     probe = folder / f".biodenoise-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    if folder.exists() and not folder.is_dir():
+        raise BatchError(f"{printable(folder)}: is a file, not a folder; choose another OUTPUT")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -65,6 +65,7 @@ class GatingRuntime:
     name = "noisereduce"
 
     def __init__(self, card: Card) -> None:
+        gating.require_library()
         self._stationary = bool(card.arguments["stationary"])
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:

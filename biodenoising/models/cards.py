@@ -16,6 +16,11 @@ from biodenoising.errors import ModelError
 from biodenoising.storage import printable
 
 ARCHITECTURES = ("demucs", "cleanunet", "noisereduce")
+# The arguments that say to which lengths a recording is padded.
+SIZES = {
+    "demucs": ("depth", "kernel", "stride", "upsample"),
+    "cleanunet": ("depth", "kernel", "stride"),
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def read_card(path: Path) -> Card:
     try:
         chunking = Chunking(**record.pop("chunking"))
         card = Card(**record, chunking=chunking, folder=path.parent)
+        _check_types(card)
     except (TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{name}: not a model card of this version ({error})") from error
     if card.architecture not in ARCHITECTURES:
@@ -104,6 +110,19 @@ def read_card(path: Path) -> Card:
     if card.name != path.stem:
         raise ModelError(f"{name}: the card is named {card.name!r}; file and card must agree")
     return card
+
+
+def _check_types(card: Card) -> None:
+    """Raise TypeError or KeyError for values that no card has."""
+    kinds = {"name": str, "description": str, "licence": str, "sample_rate": int, "arguments": dict}
+    for field_name, kind in kinds.items():
+        if not isinstance(getattr(card, field_name), kind):
+            raise TypeError(f"{field_name} is not of type {kind.__name__}")
+    sizes = dataclasses.asdict(card.chunking)
+    sizes |= {key: card.arguments[key] for key in SIZES.get(card.architecture, ())}
+    for field_name, size in sizes.items():
+        if not isinstance(size, int):
+            raise TypeError(f"{field_name} is not a whole number")
 
 
 def card_record(card: Card) -> dict[str, Any]:

@@ -6,6 +6,8 @@ above 300 kHz its mask smoothing is shorter than one bin or frame, so it is made
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,20 +38,24 @@ CARDS = (
 )
 
 
+def require_library() -> None:
+    """Raise ModelError where the noisereduce library is not installed."""
+    if find_spec("noisereduce") is None:
+        raise ModelError(
+            "model noisereduce needs the library of that name: "
+            "pip install 'biodenoising[noisereduce]'"
+        )
+
+
 def gate(
     batch: NDArray[np.float32], sample_rate: float, *, stationary: bool
 ) -> NDArray[np.float32]:
     """Return the gated waveforms, shape (batch, samples) in and out, `sample_rate` in Hz.
 
-    Silence stays silence (the library would return NaN). Raises ModelError without the library.
+    Silence stays silence; the library would return NaN.
     """
-    try:
-        import noisereduce
-    except ImportError as error:
-        raise ModelError(
-            "model noisereduce needs the library of that name: "
-            "pip install 'biodenoising[noisereduce]'"
-        ) from error
+    import noisereduce
+
     bin_hz = 2 * sample_rate / FFT_SAMPLES  # as the library counts
     frame_ms = 1000 * HOP_SAMPLES / sample_rate
     gated = np.zeros_like(batch)

@@ -6,6 +6,7 @@ graph. Every file is compared with its hash before it is used; damaged ones are 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -103,5 +104,13 @@ def verify_model(card: Card) -> None:
 
 
 def fingerprint(card: Card) -> str:
-    """Return what identifies a model's results: its name and its weights' hash."""
-    return f"{card.name}:{card.weights_sha256[:16]}" if card.weights_sha256 else card.name
+    """Return what identifies a model's results: its name and a hash of all that decides them."""
+    decisive = (
+        card.architecture,
+        card.sample_rate,
+        card.chunking,
+        sorted(card.arguments.items()),
+        card.weights_sha256,
+        card.graph_sha256,
+    )
+    return f"{card.name}:{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"
