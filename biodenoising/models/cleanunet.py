@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from biodenoising.models.demucs import LEVEL_FLOOR, rescale_weights
+from biodenoising.models.layers import LEVEL_FLOOR, rescale_weights, strided_layers
 from biodenoising.models.lengths import valid_length
 
 MASKED = -1e9
@@ -46,31 +46,13 @@ class CleanUNet(nn.Module):
     def __init__(self, settings: CleanUNetSettings = CleanUNetSettings()) -> None:
         super().__init__()
         self.settings = settings
-        self.encoder = nn.ModuleList()
-        self.decoder = nn.ModuleList()
-        inner = 1
-        for level in range(settings.depth):
-            channels = min(settings.hidden * 2**level, settings.max_hidden)
-            self.encoder.append(
-                nn.Sequential(
-                    nn.Conv1d(inner, channels, settings.kernel, settings.stride),
-                    nn.ReLU(),
-                    nn.Conv1d(channels, 2 * channels, 1),
-                    nn.GLU(1),
-                )
-            )
-            outward: list[nn.Module] = [
-                nn.Conv1d(channels, 2 * channels, 1),
-                nn.GLU(1),
-                nn.ConvTranspose1d(channels, inner, settings.kernel, settings.stride),
-            ]
-            if level > 0:
-                outward.append(nn.ReLU())
-            self.decoder.insert(0, nn.Sequential(*outward))
-            inner = channels
-        self.tsfm_conv1 = nn.Conv1d(inner, settings.width, 1)
+        widths = [
+            min(settings.hidden * 2**level, settings.max_hidden) for level in range(settings.depth)
+        ]
+        self.encoder, self.decoder = strided_layers(widths, settings.kernel, settings.stride)
+        self.tsfm_conv1 = nn.Conv1d(widths[-1], settings.width, 1)
         self.tsfm_encoder = AttentionStack(settings)
-        self.tsfm_conv2 = nn.Conv1d(settings.width, inner, 1)
+        self.tsfm_conv2 = nn.Conv1d(settings.width, widths[-1], 1)
         rescale_weights(self, settings.rescale)
 
     def valid_length(self, length: int) -> int:

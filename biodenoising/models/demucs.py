@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from biodenoising.models.layers import LEVEL_FLOOR, rescale_weights, strided_layers
 from biodenoising.models.lengths import valid_length
 
-LEVEL_FLOOR = 1e-3
 SINC_ZEROS = 56
 STEP_LEFT, STEP_RIGHT = 1024, 853  # for hops of 256 samples, see Demucs.step
 
@@ -45,29 +45,9 @@ class Demucs(nn.Module):
         if settings.upsample not in (1, 2, 4, 8):
             raise ValueError(f"upsample must be 1, 2, 4 or 8, not {settings.upsample}")
         self.settings = settings
-        self.encoder = nn.ModuleList()
-        self.decoder = nn.ModuleList()
-        inner = 1
-        for level in range(settings.depth):
-            channels = settings.hidden * settings.growth**level
-            self.encoder.append(
-                nn.Sequential(
-                    nn.Conv1d(inner, channels, settings.kernel, settings.stride),
-                    nn.ReLU(),
-                    nn.Conv1d(channels, 2 * channels, 1),
-                    nn.GLU(1),
-                )
-            )
-            outward: list[nn.Module] = [
-                nn.Conv1d(channels, 2 * channels, 1),
-                nn.GLU(1),
-                nn.ConvTranspose1d(channels, inner, settings.kernel, settings.stride),
-            ]
-            if level > 0:
-                outward.append(nn.ReLU())
-            self.decoder.insert(0, nn.Sequential(*outward))
-            inner = channels
-        self.lstm = Recurrence(inner, bidirectional=not settings.causal)
+        widths = [settings.hidden * settings.growth**level for level in range(settings.depth)]
+        self.encoder, self.decoder = strided_layers(widths, settings.kernel, settings.stride)
+        self.lstm = Recurrence(widths[-1], bidirectional=not settings.causal)
         self.half_sample: Tensor
         self.register_buffer("half_sample", half_sample_kernel(), persistent=False)
         rescale_weights(self, settings.rescale)
@@ -166,16 +146,3 @@ def downsample_by_two(x: Tensor, kernel: Tensor) -> Tensor:
     pairs = F.pad(x, (0, x.shape[-1] % 2)).unflatten(-1, (-1, 2))
     even, odd = pairs[..., 0], pairs[..., 1]
     return (even + F.conv1d(odd, kernel, padding=SINC_ZEROS)[..., :-1]) * 0.5
-
-
-def rescale_weights(module: nn.Module, reference: float) -> None:
-    """Divide each convolution's weight and bias by sqrt(std(weight) / reference), in place.
-
-    Keeps the initial output near the input's level (Demucs paper, section 3.1).
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-            scale = (layer.weight.detach().std() / reference).sqrt()
-            layer.weight.data /= scale
-            if layer.bias is not None:
-                layer.bias.data /= scale
