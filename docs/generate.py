@@ -78,7 +78,8 @@ def figures(readme: str) -> str:
         + table(["system", "improvement, dB", "made worse"], rows),
     )
     costs = {system["name"]: system for system in results.systems}
-    timed = [line.system for line in shown if costs[line.system].get("rtf")]
+    tools = [line for line in shown if line.kind not in ("oracle", "reference")]
+    timed = [line.system for line in tools if costs[line.system].get("rtf")]
     rows = [
         [name, f"{1 / costs[name]['rtf']:.0f} x real time", f"{costs[name]['memory_mb']:.0f} MB"]
         for name in timed

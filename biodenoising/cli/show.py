@@ -93,10 +93,8 @@ class Display:
                 "not_tried": summary.not_tried,
             }
             append_line(self._log, json.dumps(record))
-        if summary.stopped:
-            click.echo(f"stopped: {summary.stopped}", err=True)
-            if summary.not_tried:
-                click.echo(f"{summary.not_tried} files were not tried", err=True)
+        if summary.not_tried:
+            click.echo(f"stopped: {summary.not_tried} files were not tried", err=True)
         if self._quiet:
             return
         self._show_notes(summary)
