@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -159,3 +160,12 @@ def test_noisereduce_gives_what_the_library_gives() -> None:
     for model, stationary in (("noisereduce", True), ("noisereduce-nonstationary", False)):
         expected = noisereduce.reduce_noise(y=audio, sr=22_050, stationary=stationary)
         np.testing.assert_allclose(denoise(audio, 22_050, model=model), expected, atol=1e-6)
+
+
+def test_both_runtimes_agree_on_a_real_recording() -> None:
+    recording = Path(__file__).parents[2] / "docs" / "demo" / "powdermill_dawn.flac"
+    audio, rate = soundfile.read(recording, dtype="float32")
+    quiet = denoise(audio, rate)
+    np.testing.assert_allclose(quiet, denoise(audio, rate, device="cpu"), atol=1e-4)
+    # It is a denoiser: what it leaves is quieter, and not silence.
+    assert 0.01 < np.square(quiet).sum() / np.square(audio).sum() < 0.9
