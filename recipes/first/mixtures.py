@@ -44,11 +44,9 @@ class MixtureSettings:
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording in memory with what the balance needs to know of it."""
+    """One recording in memory, and how often it is to be drawn."""
 
     audio: Samples
-    sample_rate: int
-    group: str
     weight: float
 
 
@@ -84,8 +82,6 @@ def load_clips(
     return [
         Clip(
             read_clip(corpus / row["path"], row.get("highpass_hz", 0.0)),
-            row["sample_rate"],
-            row["group"],
             (labels.count(row[label]) * sources.count(row["source"])) ** -0.5,
         )
         for row in rows
