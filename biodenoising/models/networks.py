@@ -22,25 +22,29 @@ from biodenoising.errors import ModelError
 from biodenoising.models.cards import Card, card_record
 from biodenoising.models.cleanunet import CleanUNet, CleanUNetSettings
 from biodenoising.models.demucs import Demucs, DemucsSettings
+from biodenoising.models.masknet import MaskNet, MaskNetSettings
 from biodenoising.storage import sha256_of, whole_file
 
 ONNX_OPSET = 17
 TRACED_SAMPLES = 4_000
+Network = Demucs | CleanUNet | MaskNet
 
 
-def build_network(architecture: str, arguments: dict[str, Any]) -> Demucs | CleanUNet:
+def build_network(architecture: str, arguments: dict[str, Any]) -> Network:
     """Return an untrained network. Raises ModelError for a name or argument it does not know."""
     try:
         if architecture == "demucs":
             return Demucs(DemucsSettings(**arguments))
         if architecture == "cleanunet":
             return CleanUNet(CleanUNetSettings(**arguments))
+        if architecture == "masknet":
+            return MaskNet(MaskNetSettings(**arguments))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{architecture}: arguments that it does not take ({error})") from error
     raise ModelError(f"no network for the architecture {architecture!r}")
 
 
-def save_checkpoint(network: Demucs | CleanUNet, card: Card, folder: Path, *, half: bool) -> Card:
+def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -> Card:
     """Write NAME.safetensors, NAME.onnx and NAME.json; return the card with hashes filled in.
 
     `half` stores float16; every value is rounded once here, so both runtimes get the same.
@@ -68,7 +72,7 @@ def save_checkpoint(network: Demucs | CleanUNet, card: Card, folder: Path, *, ha
     return card
 
 
-def export_graph(network: Demucs | CleanUNet) -> bytes:
+def export_graph(network: Network) -> bytes:
     """Return the network's ONNX graph with every weight marked external and left out.
 
     Input `noisy` and output `clean` have shape (batch, 1, samples), both free, samples valid. A
@@ -115,7 +119,7 @@ def export_graph(network: Demucs | CleanUNet) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def is_stateful(network: Demucs | CleanUNet) -> bool:
+def is_stateful(network: Network) -> bool:
     """Tell whether a network goes through a recording in time and can pass a state on."""
     return isinstance(network, Demucs) and network.settings.causal
 
@@ -129,7 +133,7 @@ def first_state(network: Demucs) -> torch.Tensor:
 class _Traced(nn.Module):
     """Presents a network's `step`, or `core` if it has no memory, as the whole network."""
 
-    def __init__(self, network: Demucs | CleanUNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 

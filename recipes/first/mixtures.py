@@ -16,12 +16,16 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from scipy import signal
+from scipy import ndimage, signal
 
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
 
 Samples = NDArray[np.float32]
 HELD_BACK_TENTHS = 1
+# Weights made from these would have to be GPL themselves, or rest on a licence nobody has checked.
+UNFIT_LICENCES = ("GPL", "NOT verified")
+LOUD_EVENT_DB = (15.0, 45.0)
+GATE_WINDOW, GATE_FLOOR_DB = 1024, -26.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class MixtureSettings:
     synthesized_calls: float = 0.2
     synthesized_noise: float = 0.25
     second_caller: float = 0.1
+    loud_event: float = 0.08
     second_noise: float = 0.3
     noise_only: float = 0.04
     clean_only: float = 0.04
@@ -48,6 +53,7 @@ class Clip:
 
     audio: Samples
     weight: float
+    noise_floor: float = 1e-3  # power of the noise left in the clip, of the whole
 
 
 def select_rows(
@@ -64,6 +70,7 @@ def select_rows(
         and row["tier"] in settings.tiers
         and (kind == "noise" or row["est_snr_db"] >= settings.least_target_snr_db)
         and row["noise_type"] != "insects"
+        and not any(words in row["licence"] for words in UNFIT_LICENCES)
         and is_held_back(row["recording"]) == held_back
     ]
 
@@ -80,12 +87,37 @@ def load_clips(
     labels = [row[label] for row in rows]
     sources = [row["source"] for row in rows]
     return [
-        Clip(
+        _clip(
             read_clip(corpus / row["path"], row.get("highpass_hz", 0.0)),
             (labels.count(row[label]) * sources.count(row["source"])) ** -0.5,
+            row["est_snr_db"] if kind == "vocal" else None,
         )
         for row in rows
     ]
+
+
+def _clip(audio: Samples, weight: float, snr_db: float | None) -> Clip:
+    if snr_db is None:
+        return Clip(audio, weight)
+    gated = gate(audio)
+    removed = np.mean((audio - gated) ** 2) / np.mean(audio**2)
+    # What is taken away must be no more than the noise that was measured in the clip: a call that
+    # goes on all the time (a cicada's) looks like a noise floor and is left as it is.
+    if removed <= 10 ** (-(snr_db - 3) / 10):
+        return Clip(gated, weight, max(10 ** (-(snr_db + 6) / 10), 1e-3))
+    return Clip(audio, weight, max(10 ** (-snr_db / 10), 1e-3))
+
+
+def gate(audio: Samples) -> Samples:
+    """Turn down what is not above the quietest sixth of its frequency bin."""
+    overlap = GATE_WINDOW * 3 // 4
+    padded = np.pad(audio, (0, max(0, 2 * GATE_WINDOW - len(audio))))
+    _, _, bins = signal.stft(padded, nperseg=GATE_WINDOW, noverlap=overlap)
+    power = ndimage.uniform_filter(np.abs(bins) ** 2, 3)
+    floor = np.percentile(power[:, 2:-2], 16, axis=1, keepdims=True)
+    gain = np.clip(1 - 4 * floor / (power + 1e-20), 10 ** (GATE_FLOOR_DB / 20), 1)
+    _, clean = signal.istft(bins * gain, nperseg=GATE_WINDOW, noverlap=overlap)
+    return clean[: len(audio)].astype(np.float32)
 
 
 def is_held_back(recording: str) -> bool:
@@ -114,13 +146,17 @@ class Mixer:
         self._call_odds = _odds(calls)
         self._noise_odds = _odds(noises)
 
-    def __call__(self, index: int) -> tuple[Samples, Samples]:
-        """Return mixture number `index`, both at the level where the noisy one has rms 1."""
+    def __call__(self, index: int) -> tuple[Samples, Samples, np.float32]:
+        """Return mixture number `index`: noisy, target, and the noise known to be in the target.
+
+        Both are at the level where the noisy one has rms 1; the noise is a share of power.
+        """
         rng = np.random.default_rng((self.seed, index))
         s = self.settings
-        target = self._call(rng)
+        target, floor = self._call(rng)
         if rng.random() < s.second_caller:
-            target = target + self._call(rng) * 10 ** (rng.uniform(-12, 3) / 20)
+            other, other_floor = self._call(rng)
+            target, floor = target + other * 10 ** (rng.uniform(-12, 3) / 20), floor + other_floor
         noise = self._noise(rng)
         if rng.random() < s.second_noise:
             noise = noise + self._noise(rng) * 10 ** (rng.uniform(-10, 6) / 20)
@@ -129,24 +165,33 @@ class Mixer:
         draw = rng.random()
         snr_db = rng.uniform(*s.snr_db)
         if draw < s.noise_only:
-            target = np.zeros_like(target)
+            target, floor = np.zeros_like(target), 1e-3
         elif draw < s.noise_only + s.clean_only:
             snr_db = rng.uniform(30, 60)
         else:
             target = target / _rms(target)
         noise = noise / _rms(noise) * 10 ** (-snr_db / 20)
+        if rng.random() < s.loud_event:
+            event = _loud_event(rng, s.samples) * _rms(noise)
+            target, noise = (
+                (target + event, noise) if rng.random() < 0.4 else (target, noise + event)
+            )
         noisy = target + noise
         level = 1.0 / _rms(noisy)
-        return (noisy * level).astype(np.float32), (target * level).astype(np.float32)
+        noisy, target = noisy * level, target * level
+        return noisy.astype(np.float32), target.astype(np.float32), np.float32(floor)
 
-    def _call(self, rng: np.random.Generator) -> Samples:
+    def _call(self, rng: np.random.Generator) -> tuple[Samples, float]:
         s = self.settings
-        if rng.random() < s.synthesized_calls:
+        clip = Clip(np.zeros(0, np.float32), 1.0)
+        if rng.random() >= s.synthesized_calls:
+            clip = self.calls[rng.choice(len(self.calls), p=self._call_odds)]
+        audio = clip.audio
+        if not len(audio):
             kind = list(CALLS)[rng.integers(len(CALLS))]
             audio = synthesize_call(kind, CALLS[kind].sample_rate, rng)
-        else:
-            audio = self.calls[rng.choice(len(self.calls), p=self._call_odds)].audio
-        return _fit(audio, s.samples, 2 ** rng.uniform(-s.octaves, s.octaves), rng, loud=True)
+        speed = 2 ** rng.uniform(-s.octaves, s.octaves)
+        return _fit(audio, s.samples, speed, rng, loud=True), clip.noise_floor
 
     def _noise(self, rng: np.random.Generator) -> Samples:
         s = self.settings
@@ -205,3 +250,25 @@ def _limit_band(
     if np.mean(filtered**2) < 0.1 * np.mean(target**2):
         return target, noise
     return filtered.astype(np.float32), signal.sosfilt(sos, noise).astype(np.float32)
+
+
+def _loud_event(rng: np.random.Generator, samples: int) -> Samples:
+    """Return a knock, a clap or a shriek, far above noise of rms 1: a few to some hundred ms."""
+    length = int(10 ** rng.uniform(1.5, 3.9))
+    start = int(rng.integers(samples))
+    length = min(length, samples - start)
+    time = np.arange(length)
+    if rng.random() < 0.5:
+        sound = rng.standard_normal(length)
+        if length > 64:
+            corners = np.sort(10 ** rng.uniform(-2.3, -0.05, 2)) + (0, 0.03)
+            corners = np.minimum(corners, 0.98)
+            sos = signal.butter(1, corners, "bandpass", output="sos")
+            sound = signal.sosfilt(sos, sound)
+    else:
+        sound = np.sin(2 * np.pi * 10 ** rng.uniform(-2.3, -0.4) * time + rng.uniform(0, 6))
+    sound = sound * np.exp(-time / length * rng.uniform(0, 6))
+    event = np.zeros(samples, np.float32)
+    peak = max(float(np.abs(sound).max(initial=0.0)), 1e-9)
+    event[start : start + length] = sound / peak * 10 ** (rng.uniform(*LOUD_EVENT_DB) / 20)
+    return event

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from biodenoising.metrics import si_sdr
-from biodenoising.models.demucs import Demucs, DemucsSettings
+from biodenoising.models.demucs import Demucs
+from biodenoising.models.masknet import MaskNet
+from biodenoising.models.networks import build_network
 
 RESOLUTIONS = (512, 2048)
 SNR_WEIGHT, SPECTRAL_WEIGHT = 0.1, 3.0
@@ -34,9 +37,10 @@ LONGEST_STEP_S = 5.0  # a paused process does not use up its schedule
 WARM_UP_STEPS = 300
 SAVE_EVERY_STEPS = 250
 LOG_EVERY_STEPS = 50
-CHECK_EVERY_STEPS = 1000
+CHECK_EVERY_STEPS = 1500
 
-Pair = tuple[np.ndarray, np.ndarray]  # noisy and target
+Pair = tuple[np.ndarray, np.ndarray, np.float32]  # noisy, target and the target's noise
+Network = Demucs | MaskNet
 
 
 class Mixtures(IterableDataset):  # type: ignore[type-arg]
@@ -45,20 +49,24 @@ class Mixtures(IterableDataset):  # type: ignore[type-arg]
     def __init__(self, mixer: Mixer, first: int) -> None:
         self.mixer, self.first = mixer, first
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[Pair]:
         index = self.first
         while True:
             yield self.mixer(index)
             index += 1
 
 
-def snr_loss(estimate: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
-    """Return the negative SNR in dB, saturating at 30 dB; for silent targets the output's level."""
+def snr_loss(estimate: Tensor, target: Tensor, noisy: Tensor, floor: Tensor) -> Tensor:
+    """Return the negative SNR in dB; for silent targets the output's level.
+
+    It saturates at the noise known to be in the target, `floor`, a share of power: nothing is
+    gained by learning that.
+    """
     error = (estimate - target).square().sum(-1)
     power = target.square().sum(-1)
     silent = power < 1e-8
     power = torch.where(silent, noisy.square().sum(-1), power)
-    decibels = 10 * torch.log10(error / power + 1e-3)
+    decibels = 10 * torch.log10(error / power + floor)
     return torch.where(silent, 0.3 * decibels, decibels).mean()
 
 
@@ -81,10 +89,10 @@ def spectral_loss(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def validate(model: Demucs, pairs: list[Pair]) -> tuple[float, float]:
+def validate(model: Network, pairs: list[Pair]) -> tuple[float, float]:
     """Return the median SI-SDR improvement in dB and the share of mixtures made worse."""
     gains = []
-    for noisy, target in pairs:
+    for noisy, target, _ in pairs:
         estimate = model(torch.from_numpy(noisy)[None, None])[0, 0].numpy()
         gains.append(si_sdr(estimate, target) - si_sdr(noisy, target))
     return float(np.median(gains)), float(np.mean(np.array(gains) < 0))
@@ -99,9 +107,9 @@ def learning_rate(peak: float, step: int, progress: float) -> float:
 class Run:
     """A network in training, its moving average and where it stands; resumes from its folder."""
 
-    def __init__(self, folder: Path, hidden: int, rate: float) -> None:
+    def __init__(self, folder: Path, network: Network, rate: float) -> None:
         self.folder, self.rate = folder, rate
-        self.model = Demucs(DemucsSettings(hidden=hidden))
+        self.model = network
         self.average = copy.deepcopy(self.model).eval()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=1e-4)
         self.step, self.used_s = 0, 0.0
@@ -126,7 +134,9 @@ class Run:
         temporary.replace(self.folder / "state.pt")
         save_file(self.average.state_dict(), self.folder / "average.safetensors")
 
-    def learn(self, noisy: Tensor, target: Tensor, progress: float) -> tuple[float, float]:
+    def learn(
+        self, noisy: Tensor, target: Tensor, floor: Tensor, progress: float
+    ) -> tuple[float, float]:
         """Take one step; return the SNR and the spectral term of the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.rate, self.step, progress)
@@ -135,7 +145,8 @@ class Run:
         with torch.autocast("cpu", torch.bfloat16):
             estimate = self.model.core(torch.nn.functional.pad(noisy, (0, padding))[:, None])
         estimate = estimate.float()[:, 0, :samples]
-        snr, spectral = snr_loss(estimate, target, noisy), spectral_loss(estimate, target)
+        snr = snr_loss(estimate, target, noisy, floor)
+        spectral = spectral_loss(estimate, target)
         self.optimizer.zero_grad()
         (SNR_WEIGHT * snr + SPECTRAL_WEIGHT * spectral).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)
@@ -146,9 +157,12 @@ class Run:
         self.optimizer.step()
         keep = min(MOVING_AVERAGE, self.step / (self.step + 10))
         with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
-            for slow, fast in pairs:
-                slow.lerp_(fast, 1 - keep)
+            fresh = self.model.state_dict()
+            for name, slow in self.average.state_dict().items():
+                if slow.is_floating_point():
+                    slow.lerp_(fresh[name], 1 - keep)
+                else:
+                    slow.copy_(fresh[name])
         return snr.item(), spectral.item()
 
     def report(self, checks: dict[str, list[Pair]]) -> None:
@@ -163,7 +177,7 @@ def prepare(corpus: Path, samples: int, seed: int) -> tuple[Mixer, dict[str, lis
     settings = MixtureSettings(samples=samples)
     plain = MixtureSettings(
         samples=64_000, snr_db=(-5, 10), octaves=0, synthesized_calls=0, synthesized_noise=0,
-        second_caller=0, second_noise=0, noise_only=0, clean_only=0, band_limited=0,
+        second_caller=0, second_noise=0, loud_event=0, noise_only=0, clean_only=0, band_limited=0,
     )  # fmt: skip
     clips = {
         side: [load_clips(corpus, kind, settings, held_back=side) for kind in ("vocal", "noise")]
@@ -182,16 +196,17 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=90)
-    parser.add_argument("--hidden", type=int, default=24)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=32_000, help="length of a mixture")
-    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--architecture", default="masknet")
+    parser.add_argument("--arguments", type=json.loads, default={}, help="the network's, as JSON")
+    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--samples", type=int, default=32_768, help="length of a mixture")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     mixer, checks = prepare(args.corpus, args.samples, args.seed)
-    run = Run(args.run, args.hidden, args.rate)
+    run = Run(args.run, build_network(args.architecture, args.arguments), args.rate)
     mixtures = Mixtures(mixer, run.step * args.batch)
     loader = iter(DataLoader(mixtures, args.batch, num_workers=1, prefetch_factor=8))
     recent: list[tuple[float, float]] = []

@@ -1,0 +1,232 @@
+"""A mask network that hears at two resolutions: the compact student.
+
+A short and a long short-time Fourier transform (STFT) stand on one grid of frames; the long one's
+bins are folded onto the short one's. An encoder-decoder along frequency with recurrences along
+frequency and time between them (dual path: Luo, Chen and Yoshioka, ICASSP 2020; on STFT bands: Le
+et al., "DPCRN", Interspeech 2021) bounds a complex mask for each bin of both, and a gate per band
+says which of the two is heard. No part of it knows a frequency in Hz: it works at any rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+COMPRESSION = 0.3
+SLOPE = 0.2  # of the activation below zero; a learnt one costs a tenth of the training
+SMALLEST = 1e-6  # power of a bin below which its phase says nothing
+
+
+@dataclass(frozen=True)
+class MaskNetSettings:
+    """Size and shape; windows and hop in samples, `causal` hears no frame ahead of its own."""
+
+    short: int = 512
+    long: int = 2048
+    hop: int = 256
+    channels: tuple[int, ...] = (16, 32, 48, 64)
+    across: int = 48
+    along: int = 96
+    blocks: int = 2
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if self.short != 2 * self.hop or self.long % self.short or self.long < self.short:
+            raise ValueError("short must be two hops and long a multiple of short")
+        if self.bands % 2 ** len(self.channels):
+            raise ValueError(f"{self.bands} bands cannot be halved {len(self.channels)} times")
+
+    @property
+    def bands(self) -> int:
+        """Bands of the common grid: the short transform's bins without the highest."""
+        return self.short // 2
+
+    @property
+    def fold(self) -> int:
+        """Bins of the long transform in one band."""
+        return self.long // self.short
+
+    @property
+    def margin(self) -> int:
+        """Silence put before and behind a waveform so that every sample is in all its frames."""
+        return self.long - self.hop
+
+
+class MaskNet(nn.Module):
+    """Denoise mono waveforms.
+
+    Shape: input (batch, 1, samples), output the same; any number of samples >= 1.
+    """
+
+    def __init__(self, settings: MaskNetSettings = MaskNetSettings()) -> None:
+        super().__init__()
+        self.settings = s = settings
+        spectra = 1 + s.fold
+        widths = (3 * spectra, *s.channels)
+        self.down = nn.ModuleList(
+            FrequencyConv(inner, outer) for inner, outer in zip(widths, widths[1:], strict=False)
+        )
+        width = s.channels[-1]
+        self.near = nn.Conv2d(
+            width, width, 3, padding=(0 if s.causal else 1, 1), groups=width, bias=False
+        )
+        self.blocks = nn.ModuleList(
+            DualPath(width, s.across, s.along, causal=s.causal) for _ in range(s.blocks)
+        )
+        outward = (2 * spectra + 2, *s.channels)
+        self.up = nn.ModuleList(
+            FrequencyDeconv(2 * inner, outer, last=level == 0)
+            for level, (inner, outer) in enumerate(zip(outward[1:], outward, strict=False))
+        )
+        for name, size in (("short_window", s.short), ("long_window", s.long)):
+            window = torch.hann_window(size, periodic=True).sqrt()
+            self.register_buffer(name, window, persistent=False)
+        self.short_window: Tensor
+        self.long_window: Tensor
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Return the denoised waveforms, at the level of the noisy ones."""
+        length = noisy.shape[-1]
+        level = noisy.std(dim=-1, keepdim=True, correction=0) + 1e-9
+        padded = F.pad(noisy / level, (0, -length % self.settings.hop))
+        return self.core(padded)[..., :length] * level
+
+    def valid_length(self, length: int) -> int:
+        """Return the length in samples to which input of `length` samples is padded."""
+        return length + -length % self.settings.hop
+
+    def core(self, noisy: Tensor) -> Tensor:
+        """Denoise waveforms of unit level and a whole number of hops, (batch, 1, samples)."""
+        return self.synthesize(self.masked(self.analyze(noisy)), noisy.shape[-1])
+
+    def masked(self, spectra: Tensor) -> Tensor:
+        """Mask folded spectra, (batch, 2 parts, 1 + fold, frames, bands) in and out.
+
+        Parts are real and imaginary; the short transform comes before the bins of the long one.
+        """
+        batch, _, count, frames, bands = spectra.shape
+        power = spectra.square().sum(1, keepdim=True) + SMALLEST
+        features = torch.cat(
+            [power ** (COMPRESSION / 2), spectra * power ** ((COMPRESSION - 1) / 2)], dim=1
+        )
+        x = features.reshape(batch, 3 * count, frames, bands)
+        skips = []
+        for down in self.down:
+            x = down(x)
+            skips.append(x)
+        x = x + self.near(F.pad(x, (0, 0, 2, 0)) if self.settings.causal else x)
+        for block in self.blocks:
+            x = block(x)
+        for up, skip in zip(reversed(list(self.up)), reversed(skips), strict=True):
+            x = up(torch.cat([x, skip], dim=1))
+        return apply_masks(spectra, x)
+
+    def analyze(self, noisy: Tensor) -> Tensor:
+        """Return the folded spectra of waveforms, scaled so that white noise has unit power."""
+        s = self.settings
+        padded = F.pad(noisy[:, 0], (s.margin, s.margin))
+        inset = (s.long - s.short) // 2
+        long = self._transform(padded, self.long_window)[:, : s.bands * s.fold]
+        short = self._transform(padded[:, inset : padded.shape[1] - inset], self.short_window)
+        folded = long.unflatten(1, (s.bands, s.fold)).permute(0, 2, 3, 1)
+        both = torch.cat([short[:, None, : s.bands].transpose(2, 3), folded], dim=1)
+        return torch.view_as_real(both).permute(0, 4, 1, 2, 3)
+
+    def synthesize(self, spectra: Tensor, samples: int) -> Tensor:
+        """Return the waveforms of folded spectra: the sum of both transforms' inverses."""
+        s = self.settings
+        both = torch.complex(spectra[:, 0].contiguous(), spectra[:, 1].contiguous())
+        long = both[:, 1:].permute(0, 3, 1, 2).flatten(1, 2)
+        short = both[:, 0].transpose(1, 2)
+        inset = (s.long - s.short) // 2
+        heard = self._inverse(long, self.long_window, s.margin, samples)
+        heard = heard + self._inverse(short, self.short_window, s.margin - inset, samples)
+        return heard[:, None]
+
+    def _transform(self, x: Tensor, window: Tensor) -> Tensor:
+        size = len(window)
+        spectra = torch.stft(
+            x, size, self.settings.hop, window=window, center=False, return_complex=True
+        )
+        return spectra * (size / 2) ** -0.5
+
+    def _inverse(self, bins: Tensor, window: Tensor, start: int, samples: int) -> Tensor:
+        size, hop = len(window), self.settings.hop
+        bins = F.pad(bins * (size / 2) ** 0.5, (0, 0, 0, 1))  # the highest bin is not used
+        frames = torch.fft.irfft(bins, n=size, dim=1) * (window * (2 * hop / size))[:, None]
+        length = (frames.shape[2] - 1) * hop + size
+        waves = F.fold(frames, (1, length), (1, size), stride=(1, hop))[:, 0, 0]
+        return waves[:, start : start + samples]
+
+
+def apply_masks(spectra: Tensor, raw: Tensor) -> Tensor:
+    """Bound the masks' modulus below one, gate them by band and multiply.
+
+    Shape: raw (batch, 2 * (1 + fold) + 2, frames, bands), the last two the gate's two sides.
+    """
+    count = spectra.shape[2]
+    masks = raw[:, : 2 * count].unflatten(1, (2, count))
+    modulus = (masks.square().sum(1, keepdim=True) + SMALLEST).sqrt()
+    gate = raw[:, 2 * count :].softmax(1)
+    gate = torch.cat([gate[:, :1], gate[:, 1:].expand(-1, count - 1, -1, -1)], dim=1)
+    masks = masks * (torch.tanh(modulus) / modulus * gate[:, None])
+    real, imaginary = masks[:, 0], masks[:, 1]
+    re, im = spectra[:, 0], spectra[:, 1]
+    return torch.stack([re * real - im * imaginary, re * imaginary + im * real], dim=1)
+
+
+class FrequencyConv(nn.Sequential):
+    """Halve the bands: (batch, inner, frames, bands) to (batch, outer, frames, bands / 2)."""
+
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__(
+            nn.Conv2d(inner, outer, (1, 5), stride=(1, 2), padding=(0, 2), bias=False),
+            nn.BatchNorm2d(outer),
+            nn.LeakyReLU(SLOPE),
+        )
+
+
+class FrequencyDeconv(nn.Sequential):
+    """Double the bands; the last one gives masks, without norm or bound."""
+
+    def __init__(self, inner: int, outer: int, *, last: bool) -> None:
+        conv = nn.ConvTranspose2d(
+            inner, outer, (1, 5), stride=(1, 2), padding=(0, 2), output_padding=(0, 1), bias=last
+        )
+        super().__init__(conv, *([] if last else [nn.BatchNorm2d(outer), nn.LeakyReLU(SLOPE)]))
+
+
+class DualPath(nn.Module):
+    """A recurrence along frequency in every frame, then one along time in every band."""
+
+    def __init__(self, width: int, across: int, along: int, *, causal: bool) -> None:
+        super().__init__()
+        self.across = Path(width, across, both_ways=True)
+        self.along = Path(width, along if causal else along // 2, both_ways=not causal)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (batch, width, frames, bands) in and out."""
+        batch, width, frames, bands = x.shape
+        x = x.permute(0, 2, 3, 1)
+        x = self.across(x.reshape(batch * frames, bands, width)).view(batch, frames, bands, width)
+        x = x.transpose(1, 2)
+        x = self.along(x.reshape(batch * bands, frames, width)).view(batch, bands, frames, width)
+        return x.permute(0, 3, 2, 1)
+
+
+class Path(nn.Module):
+    """A recurrence, a projection, layer norm and the residual; (rows, steps, width)."""
+
+    def __init__(self, width: int, hidden: int, *, both_ways: bool) -> None:
+        super().__init__()
+        self.recurrence = nn.LSTM(width, hidden, batch_first=True, bidirectional=both_ways)
+        self.project = nn.Linear(hidden * (2 if both_ways else 1), width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rows with what the recurrence adds to them."""
+        return x + self.norm(self.project(self.recurrence(x)[0]))
