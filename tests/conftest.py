@@ -27,7 +27,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from biodenoising.models.cards import Card, Chunking
-    from biodenoising.models.demucs import STEP_LEFT, STEP_RIGHT, Demucs, DemucsSettings
+    from biodenoising.models.demucs import Demucs, DemucsSettings
     from biodenoising.models.networks import save_checkpoint
 
     folder = tmp_path_factory.mktemp("model")
@@ -40,7 +40,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         licence="none",
         sample_rate=RATE_HZ,
         chunking=Chunking(
-            samples=network.valid_length(8_000), left=STEP_LEFT, right=STEP_RIGHT, warm_up=4_096
+            samples=network.valid_length(20_000),
+            left=4_096,
+            right=1_024,
+            overlap=512,
+            warm_up=4_096,
         ),
     )
     save_checkpoint(network, card, folder, half=False)

@@ -1,15 +1,19 @@
-"""For networks without a memory: overlapping chunks, denoised in batches and cross-faded.
+"""Overlapping chunks of a recording, denoised in batches and cross-faded.
 
 Promise: what comes out has exactly the length of what went in, no sample moves in time, memory
 does not grow with length, and the blocks in which a recording is fed do not change the result.
 The chunks' positions depend on the recording's length alone.
+
+A recurrent network starts every chunk afresh, with real sound as context: whatever happens in a
+recording, a loud event included, is forgotten after one chunk. Before the first sample the network
+hears the recording's beginning mirrored; silence there would tell it that there is no noise.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from biodenoising.inference.runtimes import BatchRuntime
+from biodenoising.inference.runtimes import Runtime
 from biodenoising.inference.waiting import Block
 from biodenoising.models.cards import Chunking
 
@@ -18,7 +22,7 @@ class Stitcher:
     """Denoise a stream of blocks, (channels, samples), each channel by itself."""
 
     def __init__(
-        self, runtime: BatchRuntime, chunking: Chunking, channels: int, sample_rate: float
+        self, runtime: Runtime, chunking: Chunking, channels: int, sample_rate: float
     ) -> None:
         self._runtime, self._plan, self._rate = runtime, chunking, sample_rate
         # Wide recordings fill a batch with the channels of one chunk, narrow ones with chunks.
@@ -26,8 +30,10 @@ class Stitcher:
         self._input = np.zeros((channels, 0), np.float32)
         self._input_start = 0  # position in the recording of the first sample in _input
         self._start = 0  # position of the next chunk
+        # Positions count from the mirrored beginning, which is taken in with the first samples.
         self._received = 0
-        self._returned = 0
+        self._returned = chunking.warm_up
+        self._begun = chunking.warm_up == 0
         self._tail = np.zeros((channels, 0), np.float32)  # fading end of the last chunk
 
     def push(self, block: Block) -> Block:
@@ -35,6 +41,10 @@ class Stitcher:
         self._input = np.concatenate([self._input, block], axis=1)
         self._received += block.shape[1]
         plan, count = self._plan, self._chunks_at_once
+        if not self._begun:
+            if self._received < plan.warm_up:
+                return block[:, :0]
+            self._begin()
         done = [self._input[:, :0]]
         # Only chunks with input behind them: the last one is placed by the recording's end.
         while self._received - self._start > plan.samples + (count - 1) * plan.hop:
@@ -45,12 +55,23 @@ class Stitcher:
         """Return what is left at the end of the recording."""
         plan = self._plan
         done = [self._input[:, :0]]
+        if not self._received:
+            return done[0]
+        if not self._begun:
+            self._begin()
         inner = (self._received - self._start - plan.samples - 1) // plan.hop + 1
         if inner > 0:
             done.extend(self._advance(inner))
         if self._returned < self._received:
             done.append(self._last())
         return np.concatenate(done, axis=1)
+
+    def _begin(self) -> None:
+        """Put the recording's beginning, mirrored, before it."""
+        self._begun = True
+        mirrored = ((0, 0), (self._plan.warm_up, 0))
+        self._input = np.pad(self._input, mirrored, "symmetric")
+        self._received += self._plan.warm_up
 
     def _advance(self, count: int) -> list[Block]:
         """Denoise the next `count` chunks and drop the input that no later chunk can need."""
@@ -60,7 +81,7 @@ class Stitcher:
         for start, chunk in zip(
             starts, self._denoise([self._cut(s, plan.samples) for s in starts]), strict=True
         ):
-            context = plan.left if start else 0
+            context = plan.left if start else plan.warm_up
             done.append(self._join(chunk[:, context : plan.samples - plan.right], plan.overlap))
         self._start += count * plan.hop
         # The last chunk may reach back by up to one hop.

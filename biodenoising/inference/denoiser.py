@@ -14,7 +14,6 @@ from biodenoising.errors import AudioValueError, OptionError
 from biodenoising.inference.band import Banded, worked_rate
 from biodenoising.inference.chunks import Stitcher
 from biodenoising.inference.level import Levelled, Stage
-from biodenoising.inference.relay import Relay
 from biodenoising.inference.runtimes import GatingRuntime, open_runtime
 from biodenoising.inference.waiting import Block, Waiting
 from biodenoising.models.registry import DEFAULT_MODEL, find_model
@@ -121,12 +120,10 @@ class Denoiser:
         return Stream(inner, settings.share, channels)
 
     def _network(self, rate: float, channels: int) -> Stage:
-        chunking = self.card.chunking
+        stitcher = Stitcher(self._runtime, self.card.chunking, channels, rate)
         if isinstance(self._runtime, GatingRuntime):
-            return Stitcher(self._runtime, chunking, channels, rate)
-        if self.card.stateful:
-            return Levelled(Relay(self._runtime, chunking, channels), channels)
-        return Levelled(Stitcher(self._runtime, chunking, channels, rate), channels)
+            return stitcher
+        return Levelled(stitcher, channels)
 
     def denoise(
         self,

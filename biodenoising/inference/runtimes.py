@@ -13,32 +13,20 @@ from numpy.typing import NDArray
 
 from biodenoising.errors import ModelError, OptionError
 from biodenoising.models import gating
-from biodenoising.models.cards import Card
+from biodenoising.models.cards import SIZES, Card
 from biodenoising.models.lengths import valid_length
 from biodenoising.models.registry import load_graph, load_weights
+from biodenoising.models.spectra import Grid
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Batch = NDArray[np.float32]
-State = NDArray[np.float32]
 
 
-class BatchRuntime(Protocol):
-    """Denoises waveforms one by one, without a memory."""
+class Runtime(Protocol):
+    """Denoises waveforms one by one."""
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
         """Return the denoised waveforms, shape (batch, samples) in and out; rate in Hz."""
-        ...
-
-
-class StepRuntime(Protocol):
-    """Denoises consecutive chunks of a recording and passes a state on."""
-
-    def first_state(self, channels: int) -> State:
-        """Return the state before a recording's first chunk."""
-        ...
-
-    def step(self, chunk: Batch, state: State) -> tuple[Batch, State]:
-        """Return a denoised chunk, (channels, samples), and the state for the next one."""
         ...
 
 
@@ -100,22 +88,21 @@ class OnnxRuntime:
         except (*errors, RuntimeError) as error:
             raise _mismatch(card, error) from error
         self._card = card
+        self._grid = (
+            Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
+            if (card.architecture == "masknet")
+            else None
+        )
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
         """Return the denoised waveforms, (batch, samples)."""
-        (clean,) = self._session.run(None, {"noisy": _pad(batch, self._card)})
-        return np.ascontiguousarray(clean[:, 0, : batch.shape[1]])
-
-    def first_state(self, channels: int) -> State:
-        """Return the state before a recording's first chunk."""
-        _, layers, _, width = self._session.get_inputs()[1].shape
-        return np.zeros((2, layers, channels, width), np.float32)
-
-    def step(self, chunk: Batch, state: State) -> tuple[Batch, State]:
-        """Return a denoised chunk, (channels, samples), and the state for the next one."""
-        inputs = {"noisy": _pad(chunk, self._card), "state": state}
-        clean, state = self._session.run(None, inputs)
-        return np.ascontiguousarray(clean[:, 0, : chunk.shape[1]]), state
+        noisy = _pad(batch, self._card)
+        if self._grid is not None:
+            (masked,) = self._session.run(None, {"noisy": self._grid.analyze(noisy)})
+            clean = self._grid.synthesize(masked, batch.shape[1])
+        else:
+            clean = self._session.run(None, {"noisy": noisy[:, None]})[0][:, 0]
+        return np.ascontiguousarray(clean[:, : batch.shape[1]])
 
 
 class TorchRuntime:
@@ -149,41 +136,26 @@ class TorchRuntime:
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
         """Return the denoised waveforms, (batch, samples)."""
+        noisy = self._torch.from_numpy(_pad(batch, self._card)[:, None]).to(self._device)
         with self._torch.inference_mode():
-            clean = self._network.core(self._send(_pad(batch, self._card)))
+            clean = self._network.core(noisy)
         return np.ascontiguousarray(clean.cpu().numpy()[:, 0, : batch.shape[1]])
-
-    def first_state(self, channels: int) -> State:
-        """Return the state before a recording's first chunk."""
-        lstm = self._network.lstm.lstm
-        return np.zeros((2, lstm.num_layers, channels, lstm.hidden_size), np.float32)
-
-    def step(self, chunk: Batch, state: State) -> tuple[Batch, State]:
-        """Return a denoised chunk, (channels, samples), and the state for the next one."""
-        with self._torch.inference_mode():
-            clean, after = self._network.step(
-                self._send(_pad(chunk, self._card)), self._send(state)
-            )
-        return np.ascontiguousarray(
-            clean.cpu().numpy()[:, 0, : chunk.shape[1]]
-        ), after.cpu().numpy()
-
-    def _send(self, array: Batch) -> Any:
-        return self._torch.from_numpy(array).to(self._device)
 
 
 def _pad(batch: Batch, card: Card) -> Batch:
-    """Zero-pad (rows, samples) to (rows, 1, samples) of a length the network maps onto itself."""
-    arguments = card.arguments
-    least = card.chunking.left + card.chunking.right + 1 if card.stateful else 1
-    length = valid_length(
-        max(batch.shape[1], least),
-        depth=arguments["depth"],
-        kernel=arguments["kernel"],
-        stride=arguments["stride"],
-        upsample=arguments.get("upsample", 1),
-    )
-    return np.pad(batch, ((0, 0), (0, length - batch.shape[1])))[:, None]
+    """Zero-pad (rows, samples) to a length the network maps onto itself."""
+    arguments, length = card.arguments, batch.shape[1]
+    if card.architecture == "masknet":
+        length += -length % int(arguments["hop"])
+    else:
+        length = valid_length(
+            length,
+            depth=arguments["depth"],
+            kernel=arguments["kernel"],
+            stride=arguments["stride"],
+            upsample=arguments.get("upsample", 1),
+        )
+    return np.pad(batch, ((0, 0), (0, length - batch.shape[1])))
 
 
 def _is_exception(value: object) -> bool:

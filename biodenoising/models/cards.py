@@ -15,11 +15,12 @@ from typing import Any
 from biodenoising.errors import ModelError
 from biodenoising.storage import printable
 
-ARCHITECTURES = ("demucs", "cleanunet", "noisereduce")
-# The arguments that say to which lengths a recording is padded.
+ARCHITECTURES = ("demucs", "cleanunet", "masknet", "noisereduce")
+# The arguments that say to which lengths a recording is padded, and how spectra are taken.
 SIZES = {
     "demucs": ("depth", "kernel", "stride", "upsample"),
     "cleanunet": ("depth", "kernel", "stride"),
+    "masknet": ("short", "long", "hop"),
 }
 
 
@@ -27,9 +28,9 @@ SIZES = {
 class Chunking:
     """How a long recording is cut for a model; all in samples at the rate the model works at.
 
-    `samples` is a chunk's length with its context, `left` and `right` the context thrown away.
-    Without a memory: `overlap` is the length of the cross-fade, `batch` how many chunks are
-    computed at once. With one: `warm_up` is what the model hears before the first sample.
+    `samples` is a chunk's length with its context, `left` and `right` the context thrown away,
+    `overlap` the length of the cross-fade, `batch` how many chunks are computed at once. The first
+    chunk has no sound on its left and hears `warm_up` samples of its own beginning, mirrored.
     """
 
     samples: int
@@ -42,6 +43,8 @@ class Chunking:
     def __post_init__(self) -> None:
         if min(dataclasses.astuple(self)) < 0 or self.batch < 1 or self.hop < 1:
             raise ModelError(f"{self} leaves no samples between two chunks")
+        if self.warm_up > self.left:
+            raise ModelError(f"{self} has a warm-up longer than its context on the left")
 
     @property
     def hop(self) -> int:
@@ -53,9 +56,9 @@ class Chunking:
 class Card:
     """One model: how to build and run it, and where it came from.
 
-    `sample_rate` (Hz) is the rate at which time expansion 1 works; a `stateful` model passes a
-    state from chunk to chunk. `training` and `metrics` are free-form records for people. Hashes
-    are SHA-256 of the files beside the card, or empty where a model has none.
+    `sample_rate` (Hz) is the rate at which time expansion 1 works. `training` and `metrics` are
+    free-form records for people. Hashes are SHA-256 of the files beside the card, or empty where a
+    model has none.
     """
 
     name: str
@@ -64,7 +67,6 @@ class Card:
     licence: str
     sample_rate: int
     chunking: Chunking
-    stateful: bool = False
     arguments: dict[str, Any] = field(default_factory=dict)
     parameters: int = 0
     weights_sha256: str = ""

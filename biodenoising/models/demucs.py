@@ -17,7 +17,6 @@ from biodenoising.models.layers import LEVEL_FLOOR, rescale_weights, strided_lay
 from biodenoising.models.lengths import valid_length
 
 SINC_ZEROS = 56
-STEP_LEFT, STEP_RIGHT = 1024, 853  # for hops of 256 samples, see Demucs.step
 
 
 @dataclass(frozen=True)
@@ -68,37 +67,14 @@ class Demucs(nn.Module):
 
     def core(self, noisy: Tensor) -> Tensor:
         """Denoise waveforms of unit level and valid length, (batch, 1, samples) in and out."""
-        x, skips = self._encode(noisy)
-        x, _ = self.lstm(x, None)
-        return self._decode(x, skips)
-
-    def step(self, noisy: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Denoise one chunk of a longer recording, going on from the state of the one before.
-
-        Shape: noisy (batch, 1, samples), of valid length and at least seven frames; state
-        (2, layers, batch, channels), zeros at first. Of the result, the samples from STEP_LEFT to
-        STEP_RIGHT before the end are just what the whole recording at once would have given; the
-        next chunk starts STEP_LEFT samples before the end of those.
-
-        The first frame and the last one feel the resampling filter's edge. The state is taken
-        where the next chunk's second frame stands, five frames before this chunk's end.
-        """
-        x, skips = self._encode(noisy)
-        ahead, state = self.lstm(x[..., 1:-5], state)
-        behind, _ = self.lstm(x[..., -5:], state)
-        x = torch.cat([torch.zeros_like(x[..., :1]), ahead, behind], dim=-1)
-        return self._decode(x, skips), state
-
-    def _encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = noisy
         for _ in range(self._doublings()):
             x = upsample_by_two(x, self.half_sample)
         skips = []
         for encode in self.encoder:
             x = encode(x)
             skips.append(x)
-        return x, skips
-
-    def _decode(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        x = self.lstm(x)
         for decode, skip in zip(self.decoder, reversed(skips), strict=True):
             x = decode(x + skip)
         for _ in range(self._doublings()):
@@ -112,7 +88,7 @@ class Demucs(nn.Module):
 class Recurrence(nn.Module):
     """Two LSTM layers over time; a bidirectional one is folded back to its input's width.
 
-    Shape: (batch, channels, frames) in and out; state (2, layers, batch, channels) or None.
+    Shape: (batch, channels, frames) in and out.
     """
 
     def __init__(self, channels: int, *, bidirectional: bool) -> None:
@@ -120,12 +96,12 @@ class Recurrence(nn.Module):
         self.lstm = nn.LSTM(channels, channels, num_layers=2, bidirectional=bidirectional)
         self.linear = nn.Linear(2 * channels, channels) if bidirectional else None
 
-    def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the frames and the state behind them."""
-        x, pair = self.lstm(x.permute(2, 0, 1), None if state is None else (state[0], state[1]))
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the frames."""
+        x, _ = self.lstm(x.permute(2, 0, 1))
         if self.linear is not None:
             x = self.linear(x)
-        return x.permute(1, 2, 0), torch.stack(pair)
+        return x.permute(1, 2, 0)
 
 
 def half_sample_kernel(zeros: int = SINC_ZEROS) -> Tensor:

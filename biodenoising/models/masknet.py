@@ -9,6 +9,7 @@ says which of the two is heard. No part of it knows a frequency in Hz: it works 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -68,7 +69,7 @@ class MaskNet(nn.Module):
         spectra = 1 + s.fold
         widths = (3 * spectra, *s.channels)
         self.down = nn.ModuleList(
-            FrequencyConv(inner, outer) for inner, outer in zip(widths, widths[1:], strict=False)
+            FrequencyConv(inner, outer) for inner, outer in itertools.pairwise(widths)
         )
         width = s.channels[-1]
         self.near = nn.Conv2d(

@@ -50,11 +50,14 @@ def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -
     `half` stores float16; every value is rounded once here, so both runtimes get the same.
     """
     dtype = torch.float16 if half else torch.float32
-    weights = {k: v.detach().to(dtype).contiguous() for k, v in network.state_dict().items()}
+    weights = {
+        key: array.detach().to(dtype).contiguous()
+        for key, array in network.state_dict().items()
+        if array.is_floating_point()  # not what batch norms count in training
+    }
     card = dataclasses.replace(
         card,
         folder=folder,
-        stateful=is_stateful(network),
         arguments=dataclasses.asdict(network.settings),
         parameters=sum(array.numel() for array in weights.values()),
     )
@@ -75,36 +78,33 @@ def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -
 def export_graph(network: Network) -> bytes:
     """Return the network's ONNX graph with every weight marked external and left out.
 
-    Input `noisy` and output `clean` have shape (batch, 1, samples), both free, samples valid. A
-    network with a memory also takes `state` and returns `next_state`.
+    Input `noisy` and output `clean` have shape (batch, 1, samples), both free, samples valid; for
+    a mask network they are its folded spectra, (batch, 2, 1 + fold, frames, bands).
     """
     import onnx
 
-    stateful = is_stateful(network)
     traced = _Traced(copy.deepcopy(network)).eval()
     # The exporter merges weights of equal value; fresh random ones keep every weight its name.
-    for weight in traced.parameters():
-        nn.init.normal_(weight)
+    for weight in traced.state_dict().values():
+        if weight.is_floating_point():
+            nn.init.uniform_(weight, 0.1, 1.0)
     noisy = torch.zeros(1, 1, network.valid_length(TRACED_SAMPLES))
-    axes = {"noisy": {0: "batch", 2: "samples"}, "clean": {0: "batch", 2: "samples"}}
-    names, inputs = ["noisy", "clean"], [noisy]
-    if isinstance(network, Demucs) and stateful:
-        axes |= {"state": {2: "batch"}, "next_state": {2: "batch"}}
-        names = ["noisy", "state", "clean", "next_state"]
-        inputs.append(first_state(network))
+    free = 2
+    if isinstance(network, MaskNet):
+        noisy, free = network.analyze(noisy), 3
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             traced,
-            tuple(inputs),
+            (noisy,),
             buffer,  # type: ignore[arg-type]  # a buffer works, the annotation forgets it
             dynamo=False,
             do_constant_folding=False,
             opset_version=ONNX_OPSET,
-            input_names=names[: len(inputs)],
-            output_names=names[len(inputs) :],
-            dynamic_axes=axes,
+            input_names=["noisy"],
+            output_names=["clean"],
+            dynamic_axes={name: {0: "batch", free: "length"} for name in ("noisy", "clean")},
         )
     model = onnx.load_from_string(buffer.getvalue())
     weights = set(network.state_dict())
@@ -115,31 +115,20 @@ def export_graph(network: Network) -> bytes:
     for node in model.graph.node:
         for position, name in enumerate(node.input):
             node.input[position] = name.removeprefix("network.")
-        node.doc_string = ""
+        node.doc_string = node.name = ""
     return bytes(model.SerializeToString())
 
 
-def is_stateful(network: Network) -> bool:
-    """Tell whether a network goes through a recording in time and can pass a state on."""
-    return isinstance(network, Demucs) and network.settings.causal
-
-
-def first_state(network: Demucs) -> torch.Tensor:
-    """Return the state before a recording's first chunk, shape (2, layers, 1, channels)."""
-    lstm = network.lstm.lstm
-    return torch.zeros(2, lstm.num_layers, 1, lstm.hidden_size)
-
-
 class _Traced(nn.Module):
-    """Presents a network's `step`, or `core` if it has no memory, as the whole network."""
+    """Presents what a runtime is to compute as the whole network."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, noisy: torch.Tensor, *state: torch.Tensor) -> Any:
-        if isinstance(self.network, Demucs) and state:
-            return self.network.step(noisy, state[0])
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.network, MaskNet):
+            return self.network.masked(noisy)
         return self.network.core(noisy)
 
 

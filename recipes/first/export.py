@@ -17,11 +17,11 @@ from mixtures import MixtureSettings, select_rows
 from safetensors.torch import load_file
 
 from biodenoising.models.cards import Card, Chunking
-from biodenoising.models.demucs import STEP_LEFT, STEP_RIGHT, Demucs, DemucsSettings
+from biodenoising.models.demucs import Demucs, DemucsSettings
 from biodenoising.models.networks import save_checkpoint
 
-# 4 s chunks; the warm-up is a second at the model's own rate.
-CHUNKING = Chunking(samples=64_085, left=STEP_LEFT, right=STEP_RIGHT, warm_up=16_384)
+# Chunks of five seconds with one of context before them, at the rate the model was made for.
+CHUNKING = Chunking(samples=82_005, left=16_384, right=1_024, overlap=2_048, warm_up=16_384)
 
 
 def training_record(corpus: Path, run: Path) -> dict[str, Any]:

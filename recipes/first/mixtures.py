@@ -261,7 +261,7 @@ def _loud_event(rng: np.random.Generator, samples: int) -> Samples:
     if rng.random() < 0.5:
         sound = rng.standard_normal(length)
         if length > 64:
-            corners = np.sort(10 ** rng.uniform(-2.3, -0.05, 2)) + (0, 0.03)
+            corners = np.sort(10 ** rng.uniform(-2.3, -0.05, 2)) + np.array([0, 0.03])
             corners = np.minimum(corners, 0.98)
             sos = signal.butter(1, corners, "bandpass", output="sos")
             sound = signal.sosfilt(sos, sound)
