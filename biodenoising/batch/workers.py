@@ -10,6 +10,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -143,7 +144,16 @@ def _start_worker(recipe: Recipe, threads: int, passed: ProgressQueue) -> None:
     global _worker
     # Ctrl-C reaches the whole process group; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = (Denoiser(recipe.model, device=recipe.device, threads=threads), recipe, passed)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as its parent is gone, killed for example."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _work_here(job: Job) -> Outcome:

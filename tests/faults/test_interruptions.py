@@ -75,6 +75,19 @@ def test_killed_in_mid_batch_and_run_again(tree, command, biodenoise, jobs) -> N
 
 
 @pytest.mark.slow
+def test_workers_end_with_their_parent(tree, command) -> None:
+    for name in "ab":
+        tree.add(f"{name}.wav", 8_000_000)
+    process = command.start(tree.input, tree.output, jobs=2)
+    while process.poll() is None and len(tree.leftovers()) < 2:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    # The pipe of their error messages is closed when the last of them is gone.
+    process.communicate(timeout=20)
+    assert len(tree.leftovers()) == 2  # both were in the middle of a file
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_again_and_again(tree, command, biodenoise, jobs) -> None:
