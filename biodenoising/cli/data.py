@@ -248,6 +248,7 @@ def folder(
         from biodenoising.corpus.sources.folder import Folder
 
         source = Folder(input, licence, Row(path="", **labels))
+        source.refuse_inside(output)
         fetching.fetch_all([source], output, limit, tiers)
 
 

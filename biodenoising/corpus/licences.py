@@ -23,6 +23,8 @@ _PERMISSIVE = re.compile(r"\b(?:mit|bsd|apache|isc|ogl|unlicense)\b")
 def licence_name(statement: str) -> str:
     """Return the short name of a licence given by an address, a code or in words.
 
+    Words of doubt are kept: a short name would make them forgotten.
+
     >>> licence_name("//creativecommons.org/licenses/by-nc-sa/4.0/")
     'CC-BY-NC-SA-4.0'
     >>> licence_name("cc-by-4.0"), licence_name("cc0"), licence_name("cc-by-nc")
@@ -31,9 +33,10 @@ def licence_name(statement: str) -> str:
     ('ask the museum', 'none stated')
     """
     text = _plain(statement)
-    if _ZERO.search(text):
+    doubtful = _DOUBT.search(text)
+    if _ZERO.search(text) and not doubtful:
         return "CC0-1.0"
-    if match := _CREATIVE.search(text):
+    if (match := _CREATIVE.search(text)) and not doubtful:
         version = f"-{match[2]}" if match[2] else ""
         return f"CC-{match[1].upper()}{version}"
     return " ".join(statement.split()) or "none stated"

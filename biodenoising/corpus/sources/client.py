@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -70,7 +70,6 @@ class Client:
 
     def __post_init__(self) -> None:
         self.session.headers["User-Agent"] = "biodenoising (recordings for research)"
-        self.session.max_redirects = REDIRECTS
 
     def get_json(self, url: str, parameters: Mapping[str, str | int] | None = None) -> Any:
         """Return the JSON that an address answers with. Raises CorpusError."""
@@ -100,33 +99,51 @@ class Client:
         Busy answers and broken connections are tried again. Raises CorpusError for every other
         status than 200 and those of `accept`, and when the retries are used up.
         """
-        check_address(url)
         for attempt in range(self.manners.retries + 1):
             self._keep_interval()
             try:
-                response = self.session.get(
-                    url,
-                    params=dict(parameters or {}),
-                    # A compressed body's length is not the file's, and could not be resumed.
-                    headers={"Accept-Encoding": "identity", **(headers or {})},
-                    stream=True,
-                    timeout=(self.manners.connect_s, self.manners.read_s),
-                )
+                response = self._ask(url, headers or {}, parameters or {})
             except requests.RequestException as error:
                 self.wait_after_failure(url, attempt, error)
                 continue
             if response.status_code == 200 or response.status_code in accept:
-                check_address(response.url)
                 return response
             self._refused(response, url, attempt)
         raise AssertionError("the last failure raises")
 
+    def _ask(
+        self, url: str, headers: Mapping[str, str], parameters: Mapping[str, str | int]
+    ) -> requests.Response:
+        """Ask once, following redirects; each address is checked before it is asked."""
+        place = url
+        for turn in range(REDIRECTS):
+            check_address(place)
+            try:
+                response = self.session.get(
+                    place,
+                    params=dict(parameters) if turn == 0 else {},
+                    # A compressed body's length is not the file's, and could not be resumed.
+                    headers={"Accept-Encoding": "identity", **headers},
+                    stream=True,
+                    timeout=(self.manners.connect_s, self.manners.read_s),
+                    allow_redirects=False,
+                )
+                if not response.is_redirect:
+                    return response
+                with response:
+                    place = urljoin(place, response.headers["Location"])
+            except requests.RequestException:
+                raise
+            except ValueError as error:
+                raise CorpusError(
+                    f"{shown(place)}: sends on to something that is no address; look at its page"
+                ) from error
+        raise CorpusError(f"{shown(url)}: sends from one address to the next without end")
+
     def wait_after_failure(self, url: str, attempt: int, error: Exception) -> None:
         """Wait before the next attempt, or raise CorpusError after the last."""
         reason = _reason(error)
-        if attempt >= self.manners.retries or isinstance(
-            error, requests.exceptions.InvalidURL | requests.exceptions.TooManyRedirects
-        ):
+        if attempt >= self.manners.retries or isinstance(error, requests.exceptions.InvalidURL):
             raise CorpusError(
                 f"{shown(url)}: {reason}; check the network and give the same command again"
             ) from error
@@ -189,7 +206,7 @@ def check_address(url: str) -> None:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError as error:
-        raise CorpusError(f"{printable(url)[:200]}: is no address ({error})") from error
+        raise CorpusError(f"{shown(url)}: cannot be fetched ({error})") from error
     if parts.scheme == "https" and host:
         return
     if parts.scheme == "http" and host in LOOPBACK:
@@ -199,7 +216,10 @@ def check_address(url: str) -> None:
 
 def shown(url: str) -> str:
     """Return an address for a message: without query and credentials, in one line."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
     host = parts.netloc.rpartition("@")[2]
     return printable(f"{parts.scheme}://{host}{parts.path}")[:MESSAGE_CHARACTERS]
 
@@ -231,8 +251,6 @@ def _reason(error: Exception) -> str:
         return "does not answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "ended its answer too early"
-    if isinstance(error, requests.exceptions.TooManyRedirects):
-        return "sends from one address to the next without end"
     if isinstance(error, requests.ConnectionError):
         return "cannot be reached"
     return f"failed ({type(error).__name__})"

@@ -172,10 +172,10 @@ def _receive(client: Client, partial: _Partial) -> bool:
         if response.status_code == 206 and not _continues(response, start):
             partial.discard()
             return False
+        start = 0 if response.status_code == 200 else start
+        _check_room(wanted, total_bytes, start)
         if response.status_code == 200:
             partial.begin(_version(response))
-            start = 0
-        _check_room(wanted, total_bytes, start)
         _append(client, partial, response)
     expected = wanted.size if total_bytes is None else total_bytes
     return expected is None or partial.size >= expected

@@ -43,6 +43,14 @@ class Folder:
         if not self.root.is_dir():
             raise OptionError(f"{printable(self.root)}: is no folder; give one with recordings")
 
+    def refuse_inside(self, folder: Path) -> None:
+        """Raise OptionError for an output folder inside the recordings' own: it would grow."""
+        root = self.root.resolve()
+        if root in folder.resolve().parents:
+            raise OptionError(
+                f"{printable(folder)}: lies inside {printable(self.root)}; choose another OUTPUT"
+            )
+
     def search(self) -> Iterator[Offer]:
         """Yield the recordings by name; hidden files and folders and links are passed over."""
         row = dataclasses.replace(
@@ -72,6 +80,7 @@ class Folder:
 
     def download(self, offer: Offer, folder: Path) -> list[Row]:
         """Copy one recording and its annotations."""
+        self.refuse_inside(folder)
         # Looked at before it is copied: what is no recording is not worth the room.
         row = measured(offer.row, self.root / offer.row.path)
         for name in (offer.row.path, offer.row.annotation):
