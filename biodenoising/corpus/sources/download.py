@@ -216,9 +216,16 @@ def _write(file: FileIO, block: bytes) -> None:
 def _version(response: requests.Response) -> str:
     """Return what If-Range may name: a strong ETag, else the date of the last change."""
     tag = response.headers.get("ETag", "")
+    if _is_packed(response):
+        return ""
     if tag and not tag.startswith("W/"):
         return tag
     return response.headers.get("Last-Modified", "")
+
+
+def _is_packed(response: requests.Response) -> bool:
+    """Tell whether a body is compressed on the way although that was not asked for."""
+    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
 
 
 def _continues(response: requests.Response, start: int) -> bool:
@@ -232,7 +239,7 @@ def _expected_bytes(response: requests.Response, start: int) -> int | None:
     if response.status_code == 206 and match and match[2] != "*":
         return int(match[2])
     length = response.headers.get("Content-Length", "")
-    if not length.isdecimal():
+    if not length.isdecimal() or _is_packed(response):
         return None
     return int(length) + (start if response.status_code == 206 else 0)
 

@@ -25,6 +25,7 @@ from biodenoising.corpus.manifest import (
     write_manifest,
 )
 from biodenoising.corpus.sources.base import Offer, Source
+from biodenoising.corpus.sources.download import remove_partials
 from biodenoising.errors import (
     AudioReadError,
     AudioWriteError,
@@ -129,6 +130,9 @@ def fetch(
             except (CorpusError, DiskFullError) as error:
                 summary.stopped = str(error)
                 break
+        if summary.ok and limit is None:
+            # Pieces of files that the source does not offer any more.
+            remove_partials(folder)
     return summary
 
 

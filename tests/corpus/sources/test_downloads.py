@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from collections import namedtuple
 from dataclasses import replace
@@ -167,6 +168,17 @@ def test_a_body_of_unannounced_length_is_taken(service, client, tmp_path) -> Non
     url = service.script("/a", Answer(200, DATA, announced=False))
     download(client, Wanted(url, tmp_path / "a.bin", md5(DATA)))
     assert (tmp_path / "a.bin").read_bytes() == DATA
+
+
+def test_a_body_that_is_compressed_on_the_way_is_taken_and_never_glued(
+    service, client, tmp_path
+) -> None:
+    packed = gzip.compress(DATA)
+    headers = {"Content-Encoding": "gzip", "ETag": '"one"'}
+    url = service.script("/a", Answer(200, packed, headers, THIRD), Answer(200, packed, headers))
+    download(client, Wanted(url, tmp_path / "a.bin", "", len(DATA)))
+    assert (tmp_path / "a.bin").read_bytes() == DATA
+    assert all("range" not in asked.headers for asked in service.asked)
 
 
 def test_an_unknown_kind_of_checksum_is_refused(service, client, tmp_path) -> None:
