@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
+from biodenoising.cli.data import data
 from biodenoising.cli.denoise import biodenoise
 from biodenoising.cli.models import models
 
@@ -30,6 +31,12 @@ def cli_page() -> str:
         ("biodenoise", biodenoise, []),
         ("biodenoise-models", models, []),
         *((f"biodenoise-models {name}", models, [name]) for name in models.commands),
+        ("biodenoise-data", data, []),
+        *((f"biodenoise-data {name}", data, [name]) for name in data.commands),
+        *(
+            (f"biodenoise-data search {name}", data, ["search", name])
+            for name in ("xeno-canto", "inaturalist", "zenodo")
+        ),
     ]
     for name, command, words in commands:
         shown = CliRunner().invoke(
