@@ -6,6 +6,7 @@
     │   └── DiskFullError        there is no space left (or no right to write) for any output
     ├── AudioValueError          an array is not audio as `denoise` understands it
     ├── ModelError               a checkpoint or runtime is missing, damaged or does not fit
+    ├── TeacherError             a teacher's weights, package or command is missing or has failed
     ├── OptionError              options contradict each other or are out of range
     └── BatchError               a run over a tree cannot start
 
@@ -37,6 +38,10 @@ class AudioValueError(BiodenoisingError, ValueError):
 
 class ModelError(BiodenoisingError):
     """A checkpoint or its runtime is missing, damaged or does not fit."""
+
+
+class TeacherError(BiodenoisingError):
+    """A teacher's weights, package or command is missing or has failed."""
 
 
 class OptionError(BiodenoisingError, ValueError):
