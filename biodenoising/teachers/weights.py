@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -110,7 +111,8 @@ def load_record(teacher: str, path: Path, allowed: Sequence[type] = ()) -> dict[
 
     failures = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError)
     try:
-        with torch.serialization.safe_globals(list(allowed)):
+        with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old formats are warned about and read all the same
             record = torch.load(path, map_location="cpu", weights_only=True)
     except (*failures, AttributeError, TypeError) as error:
         raise TeacherError(
