@@ -61,7 +61,8 @@ def _declared(library: Any) -> Any:
 
 
 def _enhance(library: Any, model: bytes, heard: Wave) -> Wave:
-    # A fresh state each time: nothing of one recording is remembered in the next.
+    # A fresh state each time, though that reads the model again: the library has no way to
+    # forget, and nothing of one recording may be remembered in the next.
     state = library.df_create(model, UNLIMITED_DB, None)
     if not state:
         raise TeacherError(f"teacher {NAME}: could not load its model; install it again")

@@ -21,7 +21,7 @@ import soundfile
 
 from biodenoising.audio import open_reader
 from biodenoising.errors import AudioReadError, OptionError, TeacherError
-from biodenoising.storage import printable, writing
+from biodenoising.storage import printable, write_error
 from biodenoising.teachers.base import Teacher, Wave
 
 TIMEOUT_S = 600.0
@@ -58,6 +58,7 @@ def external_teacher(
         raise OptionError(
             f"{printable(option)!r} is no external teacher; give 'name=cmd {{input}} {{output}}'"
         )
+    name = printable(name)
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -75,14 +76,16 @@ def external_teacher(
 def _run(name: str, words: list[str], heard: Wave, rate: int, timeout_s: float) -> Wave:
     with tempfile.TemporaryDirectory(prefix="biodenoise-teacher-") as folder:
         source, target, said = (Path(folder) / n for n in ("input.wav", "output.wav", "stderr"))
-        with writing(source):
+        try:
             soundfile.write(source, heard, rate, subtype="FLOAT")
+        except (OSError, soundfile.SoundFileError) as error:
+            raise write_error(source, error) from error
         filled = [w.replace("{input}", str(source)).replace("{output}", str(target)) for w in words]
         code = _wait(name, filled, said, timeout_s)
         if code:
-            raise TeacherError(f"teacher {name}: {words[0]} ended with {code}{_last_line(said)}")
+            raise TeacherError(f"teacher {name}: it ended with {code}{_last_line(said)}")
         if not target.is_file():
-            raise TeacherError(f"teacher {name}: {words[0]} ended well but wrote no output")
+            raise TeacherError(f"teacher {name}: it ended well but wrote no output")
         return _read(name, target, len(heard), rate)
 
 
@@ -105,7 +108,7 @@ def _wait(name: str, words: list[str], said: Path, timeout_s: float) -> int:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             raise TeacherError(
-                f"teacher {name}: {words[0]} did not end within {timeout_s:g} s and was stopped"
+                f"teacher {name}: it did not end within {timeout_s:g} s and was stopped"
             ) from error
         finally:
             if process.poll() is None:
