@@ -6,10 +6,11 @@ The network is ours, written from the paper; the weights are the authors' (MIT),
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from biodenoising.teachers.base import Entry, Teacher, Wave
+from biodenoising.teachers.base import Enhance, Entry, Teacher, Wave
 from biodenoising.teachers.packages import missing_package, require, torch_threads
 from biodenoising.teachers.spectra import istft, sqrt_hann, stft
 from biodenoising.teachers.weights import (
@@ -49,10 +50,19 @@ def _missing(name: str) -> str:
 
 def _load(name: str, threads: int) -> Teacher:
     require(name, missing_package("torch", "pip install 'biodenoising[torch]'"))
+    file = WEIGHTS[name]
+    enhance = gtcrn_enhancer(get_weights(name, file), threads=threads)
+    return Teacher(name, LICENCE, RATE, enhance, f"sha256 {file.sha256[:16]}")
+
+
+def gtcrn_enhancer(checkpoint: Path, *, threads: int = 1) -> Enhance:
+    """Return the enhancer of a checkpoint in the authors' layout; 16 kHz samples in and out.
+
+    Raises TeacherError where the file is damaged, holds code or is of another network.
+    """
     from biodenoising.teachers.gtcrn_network import GTCRN
 
-    file = WEIGHTS[name]
-    network = fill(name, GTCRN(), load_state(name, get_weights(name, file)))
+    network = fill("gtcrn", GTCRN(), load_state("gtcrn", checkpoint))
     window = sqrt_hann(FRAME)
 
     def enhance(heard: Wave, rate: float) -> Wave:
@@ -62,7 +72,7 @@ def _load(name: str, threads: int) -> Teacher:
             clean = network(torch.from_numpy(parts))[0].numpy().astype(np.float64)
         return istft(clean[0] + 1j * clean[1], window, HOP, len(heard))
 
-    return Teacher(name, LICENCE, RATE, enhance, f"sha256 {file.sha256[:16]}")
+    return enhance
 
 
 ENTRIES = tuple(
