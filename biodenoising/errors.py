@@ -7,6 +7,7 @@
     ├── AudioValueError          an array is not audio as `denoise` understands it
     ├── ModelError               a checkpoint or runtime is missing, damaged or does not fit
     ├── CorpusError              a source, archive or manifest of recordings is of no use as it is
+    ├── TeacherError             a teacher's weights, package or command is missing or has failed
     ├── OptionError              options contradict each other or are out of range
     └── BatchError               a run over a tree cannot start
 
@@ -42,6 +43,10 @@ class ModelError(BiodenoisingError):
 
 class CorpusError(BiodenoisingError):
     """A source of recordings, an archive or a manifest is missing, damaged, unsafe or refused."""
+
+
+class TeacherError(BiodenoisingError):
+    """A teacher's weights, package or command is missing or has failed."""
 
 
 class OptionError(BiodenoisingError, ValueError):

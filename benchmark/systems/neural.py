@@ -32,10 +32,12 @@ from benchmark.systems.base import (
     of_noisy,
     package_version,
 )
+from biodenoising.teachers.gtcrn import gtcrn_enhancer
 
 NSNET2_FRAME, NSNET2_HOP = 320, 160
 NSNET2_GAIN_FLOOR = 1e-4
 STREAM_FRAME, STREAM_HOP = 512, 256
+GTCRN_RATE = 16_000
 DFN_DELAY = 1440
 """Samples: half of the 960-sample frame overlaps, and the model looks two hops of 480 ahead."""
 
@@ -155,9 +157,8 @@ def _gtcrn(weights: str, teachers: Path | None) -> Network:
         missing = "pip install torch (its weights are a torch file)"
 
     def load() -> Callable[[Audio], Estimate]:
-        module = importlib.import_module("benchmark.systems.gtcrn")
-        enhancer: Callable[[Audio], Estimate] = module.gtcrn_enhancer(path)
-        return enhancer
+        enhance = gtcrn_enhancer(path or Path())
+        return lambda noisy: enhance(noisy.astype(np.float32), GTCRN_RATE)
 
     return Network(
         f"GTCRN-{weights}",
