@@ -6,6 +6,7 @@
     │   └── DiskFullError        there is no space left (or no right to write) for any output
     ├── AudioValueError          an array is not audio as `denoise` understands it
     ├── ModelError               a checkpoint or runtime is missing, damaged or does not fit
+    ├── CorpusError              a source, archive or manifest of recordings is of no use as it is
     ├── OptionError              options contradict each other or are out of range
     └── BatchError               a run over a tree cannot start
 
@@ -37,6 +38,10 @@ class AudioValueError(BiodenoisingError, ValueError):
 
 class ModelError(BiodenoisingError):
     """A checkpoint or its runtime is missing, damaged or does not fit."""
+
+
+class CorpusError(BiodenoisingError):
+    """A source of recordings, an archive or a manifest is missing, damaged, unsafe or refused."""
 
 
 class OptionError(BiodenoisingError, ValueError):
