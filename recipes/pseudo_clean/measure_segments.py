@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def show(title: str, scenes: Iterator[Scene]) -> None:
     print(f"{title}\n{HEADER}")
     for label in ["all", *sorted(set(tallies) - {"all"})]:
         print(f"{label:<30}{tallies[label].text()}")
-    print()
+    print(flush=True)
 
 
 def synthesized(draws: int) -> Iterator[Scene]:
@@ -155,16 +155,21 @@ def synthesized(draws: int) -> Iterator[Scene]:
             rate = min(CALLS[call].sample_rate * factor, LARGEST_RATE_HZ)
             duration_s = 20.0 if rate < 100_000 else 5.0
             background = synthesize_noise(noise, rate, duration_s, rng)
-            bodies = [synthesize_call(call, rate, rng) for _ in range(40)]
-            trimmed = [np.trim_zeros(np.where(np.abs(b) > 1e-3, b, 0)) for b in bodies]
             yield lay(
-                trimmed, background, rate, snr_db, rng,
+                sung(call, rate, rng), background, rate, snr_db, rng,
                 (f"call: {call}", f"noise: {noise}", f"snr: {snr_db:3d} dB"),
             )  # fmt: skip
 
 
+def sung(kind: str, rate: float, rng: np.random.Generator) -> Iterator[Samples]:
+    """Make calls without end, without the silence around them."""
+    while True:
+        call = synthesize_call(kind, rate, rng)
+        yield np.trim_zeros(np.where(np.abs(call) > 1e-3, call, 0))
+
+
 def lay(
-    bodies: Sequence[Samples],
+    bodies: Iterable[Samples],
     background: Samples,
     rate: float,
     snr_db: float,
