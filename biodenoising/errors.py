@@ -7,7 +7,8 @@
     ├── AudioValueError          an array is not audio as `denoise` understands it
     ├── ModelError               a checkpoint or runtime is missing, damaged or does not fit
     ├── OptionError              options contradict each other or are out of range
-    └── BatchError               a run over a tree cannot start
+    ├── BatchError               a run over a tree cannot start
+    └── TrainingError            a training cannot start or go on
 
 A message is written for a person at a terminal; the foreign error stays attached as `__cause__`.
 """
@@ -45,3 +46,7 @@ class OptionError(BiodenoisingError, ValueError):
 
 class BatchError(BiodenoisingError):
     """A run over files cannot start, for a reason that concerns all of them."""
+
+
+class TrainingError(BiodenoisingError):
+    """A training cannot start or go on: its settings, its clips, its run folder or its numbers."""
