@@ -21,8 +21,8 @@ def draw_curves(folder: Path) -> Path | None:
     log, checks = _rows(folder / "log.csv"), _rows(folder / "checks.csv")
     if not log:
         return None
-    figure = matplotlib.figure.Figure(figsize=(8, 6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
+    figure = matplotlib.figure.Figure(figsize=(8, 6))
+    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.08})
     steps = [int(row["step"]) for row in log]
     for name in log[0]:
         if name not in NOT_TERMS:
