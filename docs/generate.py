@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from biodenoising.cli.denoise import biodenoise
 from biodenoising.cli.models import models
+from biodenoising.cli.train import biodenoise_train
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -30,6 +31,7 @@ def cli_page() -> str:
         ("biodenoise", biodenoise, []),
         ("biodenoise-models", models, []),
         *((f"biodenoise-models {name}", models, [name]) for name in models.commands),
+        ("biodenoise-train", biodenoise_train, []),
     ]
     for name, command, words in commands:
         shown = CliRunner().invoke(

@@ -63,6 +63,7 @@ def batches_from(mixer: Mixer, settings: TrainingSettings, first: int) -> Iterat
         num_workers=machine.workers,
         prefetch_factor=machine.prefetched_batches if machine.workers else None,
         worker_init_fn=_ignore_interrupts,
+        pin_memory=machine.device in ("auto", "cuda") and torch.cuda.is_available(),
     )
     try:
         yield from loader

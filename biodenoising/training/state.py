@@ -35,6 +35,7 @@ ARCHITECTURES: dict[str, Any] = {
     "cleanunet": CleanUNetSettings,
     "masknet": MaskNetSettings,
 }
+COUNTERS = ("step", "averaged", "used_s", "best_db", "checks_since_best", "checked_step")
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "nadam": torch.optim.NAdam}
 
 
@@ -53,7 +54,7 @@ class RunState:
             self.network.parameters(), lr=o.rate, betas=o.betas, weight_decay=o.weight_decay
         )
         self.step, self.averaged, self.used_s = 0, 0, 0.0
-        self.best_db, self.checks_since_best = float("-inf"), 0
+        self.best_db, self.checks_since_best, self.checked_step = float("-inf"), 0, -1
         self.machine = ""
 
     @torch.no_grad()
@@ -87,12 +88,8 @@ class RunState:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "averaged": self.averaged,
-            "used_s": self.used_s,
-            "best_db": self.best_db,
-            "checks_since_best": self.checks_since_best,
             "machine": self.machine,
+            **{counter: getattr(self, counter) for counter in COUNTERS},
         }
         with whole_file(folder / CHECKPOINT) as temporary:
             torch.save(record, temporary)
@@ -122,7 +119,7 @@ class RunState:
             self.network.load_state_dict(record["network"])
             self.average.load_state_dict(record["average"])
             self.optimizer.load_state_dict(record["optimizer"])
-            for counter in ("step", "averaged", "used_s", "best_db", "checks_since_best"):
+            for counter in COUNTERS:
                 setattr(self, counter, record[counter])
             before = json.loads(record["settings"])
         except (KeyError, ValueError, RuntimeError, AttributeError) as error:

@@ -134,9 +134,9 @@ class _Loop:
         """Take steps until the schedule, the patience or a person ends the run."""
         run, machine = self.run, self.settings.machine
         batches = batches_from(self.material.mixer, self.settings, run.step)
-        ending, checked = "finished", -1
+        ending = "finished"
         waited_s = sitting_s = 0.0
-        while (share := self._share()) < 1:
+        while (share := self._share()) < 1 and not self._out_of_patience():
             begun = time.monotonic()
             batch = next(batches)
             arrived = time.monotonic()
@@ -148,23 +148,25 @@ class _Loop:
                 self._log()
             if run.step % self.settings.checks.every_steps == 0:
                 self._check()
-                checked = run.step
-            patience = self.settings.checks.patience
-            if patience and run.checks_since_best >= patience:
-                ending = "stopped early"
-                run.take_best(self.folder)
-                break
+                draw_curves(self.folder)
             if run.step % machine.save_every_steps == 0:
                 run.save(self.folder)
             if stop():
                 ending = "interrupted"
                 break
-        run.save(self.folder)
-        if ending == "finished" and checked != run.step:
+        if ending != "interrupted" and self._out_of_patience():
+            ending = "stopped early"
+            run.take_best(self.folder)
+        elif ending == "finished" and not (self.latest and run.checked_step == run.step):
             self._check()
+        run.save(self.folder)
         draw_curves(self.folder)
         waited = waited_s / max(sitting_s, 1e-9)
         return Summary(ending, run.step, run.used_s, self.latest, self.skipped, waited)
+
+    def _out_of_patience(self) -> bool:
+        patience = self.settings.checks.patience
+        return 0 < patience <= self.run.checks_since_best
 
     def _share(self) -> float:
         schedule = self.settings.schedule
@@ -177,7 +179,7 @@ class _Loop:
         run, settings = self.run, self.settings
         seed_step(settings.seed, run.step)
         rate = self._set_rate(share)
-        noisy, target, floor = (part.to(self.fabric.device) for part in batch)
+        noisy, target, floor = (part.to(self.fabric.device, non_blocking=True) for part in batch)
         self.model.train()
         estimate = self.model(noisy[:, None])[:, 0].float()
         terms = loss_terms(estimate, target, noisy, floor, settings.loss)
@@ -244,6 +246,7 @@ class _Loop:
     def _check(self) -> None:
         """Denoise the fixed mixtures with the averaged weights and keep those of the best check."""
         run = self.run
+        _forget_after(self.folder / CHECKS, run.step - 1)  # a finished run may be looked at again
         self.latest = tuple(
             Check(name, run.step, *improvement(run.average, mixtures, self.fabric.device))
             for name, mixtures in self.material.checks.items()
@@ -256,13 +259,15 @@ class _Loop:
             ]  # fmt: skip
             _append_row(self.folder / CHECKS, header, row)
             self.observer(check)
+        if run.checked_step == run.step:
+            return
+        run.checked_step = run.step
         held_back = self.latest[0].median_db
         if held_back > run.best_db + self.settings.checks.least_gain_db:
             run.best_db, run.checks_since_best = held_back, 0
             run.save_weights(self.folder / BEST)
         else:
             run.checks_since_best += 1
-        draw_curves(self.folder)
 
 
 def seed_step(seed: int, step: int) -> None:

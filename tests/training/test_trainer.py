@@ -383,6 +383,19 @@ def test_a_run_that_no_longer_improves_stops_with_its_best_weights(
     assert_same(load_file(tmp_path / AVERAGE), kept[2.0])
     assert_same(load_file(tmp_path / BEST), kept[2.0])
     assert not torch.equal(next(iter(kept[1.9].values())), next(iter(kept[2.0].values())))
+    again = train(chosen, material(chosen), tmp_path)
+    assert (again.ending, again.step) == ("stopped early", 8)
+
+
+def test_a_finished_run_is_looked_at_again_but_not_changed(
+    settings: Make, material: MakeMaterial, tmp_path: Path
+) -> None:
+    chosen = settings(schedule={"steps": 4})
+    first = train(chosen, material(chosen), tmp_path)
+    files = {name: (tmp_path / name).read_bytes() for name in (AVERAGE, BEST, "checks.csv")}
+    again = train(chosen, material(chosen), tmp_path)
+    assert (again.ending, again.step, again.checks) == ("finished", 4, first.checks)
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
 
 
 def test_a_device_that_is_missing_is_named(settings: Make) -> None:
