@@ -37,12 +37,14 @@ class ClipSettings:
 
     A clip's weight is (clips with its taxon or noise type) ** -label_balance times (clips of its
     source) ** -source_balance: with 0 every file counts alike, with 1 every source does.
-    `refused_licences` are words in a licence that rule a clip out.
+    `refused_licences` are words in a licence that rule a clip out. `unlabelled_kinds` serve where
+    a training learns from recordings that are not clean enough for targets.
     """
 
     sets: tuple[str, ...] = ("train",)
     target_kinds: tuple[str, ...] = ("vocal",)
     noise_kinds: tuple[str, ...] = ("noise",)
+    unlabelled_kinds: tuple[str, ...] = ("vocal", "soundscape")
     tiers: tuple[str, ...] = ("open", "copyleft")
     # Weights made from these would have to be GPL themselves, or rest on a licence nobody checked.
     refused_licences: tuple[str, ...] = ("GPL", "NOT verified")
@@ -105,13 +107,36 @@ def select_rows(
     return [
         row
         for row in rows
-        if row["set"] in settings.sets
-        and row["kind"] in kinds
-        and row["tier"] in settings.tiers
+        if row["kind"] in kinds
         and (noise or _snr_db(row) >= settings.least_target_snr_db)
         and row.get("noise_type") not in settings.refused_noises
-        and not any(words in row["licence"] for words in settings.refused_licences)
-        and is_held_back(row["recording"], settings.held_back_tenths) == held_back
+        and _is_fit(row, settings, held_back=held_back)
+    ]
+
+
+def select_unlabelled(rows: Sequence[Row], settings: ClipSettings) -> list[Row]:
+    """Return the rows with calls in noise that are no targets, none of them held back."""
+    targets = {row["path"] for row in select_rows(rows, settings, noise=False, held_back=False)}
+    return [
+        row
+        for row in rows
+        if row["kind"] in settings.unlabelled_kinds
+        and row["path"] not in targets
+        and _is_fit(row, settings, held_back=False)
+    ]
+
+
+def load_unlabelled(folders: Sequence[Path], settings: ClipSettings) -> list[Clip]:
+    """Read the clips of `select_unlabelled` of all folders into memory, as they were recorded."""
+    chosen = [
+        (folder, row)
+        for folder in folders
+        for row in select_unlabelled(read_rows(folder), settings)
+    ]
+    weights = balanced_weights([row for _, row in chosen], settings, noise=False)
+    return [
+        Clip(read_clip(folder / row["path"], row.get("highpass_hz") or 0.0), weight, 1.0)
+        for (folder, row), weight in zip(chosen, weights, strict=True)
     ]
 
 
@@ -191,6 +216,15 @@ def _clip(folder: Path, row: Row, weight: float, settings: ClipSettings, *, nois
         if removed <= 10 ** (-(snr_db - 3) / 10):
             return Clip(gated, weight, max(10 ** (-(snr_db + 6) / 10), LEAST_FLOOR))
     return Clip(audio, weight, max(10 ** (-snr_db / 10), LEAST_FLOOR))
+
+
+def _is_fit(row: Row, settings: ClipSettings, *, held_back: bool) -> bool:
+    return (
+        row["set"] in settings.sets
+        and row["tier"] in settings.tiers
+        and not any(words in row["licence"] for words in settings.refused_licences)
+        and is_held_back(row["recording"], settings.held_back_tenths) == held_back
+    )
 
 
 def _snr_db(row: Row) -> float:

@@ -31,6 +31,7 @@ from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthe
 from biodenoising.errors import TrainingError
 
 MOST_NOISES = 4
+UNLABELLED = 1  # keeps these draws apart from the mixtures'
 EVENT_IN_CALL = 0.4  # of the loud events are the animal's
 CLEAN_SNR_DB = (30.0, 60.0)
 NOISE_RATES_HZ = (8_000.0, 16_000.0, 44_100.0, 96_000.0)
@@ -206,6 +207,29 @@ class Mixer:
         if rng.random() < self.settings.mp3:
             noisy = through_mp3(noisy, rng)
         return noisy
+
+
+class Listener:
+    """Cuts segment number `index` of a seed from recordings of calls in noise, at rms 1."""
+
+    def __init__(self, recordings: Sequence[Clip], settings: MixtureSettings, seed: int) -> None:
+        if not recordings:
+            raise TrainingError(
+                "no unlabelled recordings to remix: loosen corpus or set remix.share 0"
+            )
+        self.recordings, self.settings, self.seed = recordings, settings, seed
+        self._odds = _odds(recordings)
+
+    def __call__(self, index: int) -> Samples:
+        """Return segment number `index`, shape (samples,)."""
+        rng = np.random.default_rng((self.seed, index, UNLABELLED))
+        s = self.settings
+        audio = self.recordings[rng.choice(len(self.recordings), p=self._odds)].audio
+        speed = 2 ** rng.uniform(-s.call_octaves, s.call_octaves)
+        # Cut where it is loud as calls are, but repeated as noise is: there is no silence in it.
+        wanted = int(s.samples * speed) + 1
+        audio = np.resize(audio, max(wanted, len(audio)))
+        return fit_length(audio, s.samples, speed, rng, call=True, loud=s.loud_cuts)
 
 
 def _odds(clips: Sequence[Clip]) -> NDArray[np.float64]:

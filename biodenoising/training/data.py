@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from biodenoising.corpus.clips import load_clips
-from biodenoising.corpus.mixtures import Mixer, Mixture
+from biodenoising.corpus.clips import load_clips, load_unlabelled
+from biodenoising.corpus.mixtures import Listener, Mixer, Mixture
 from biodenoising.errors import TrainingError
 from biodenoising.training.settings import TrainingSettings
 
 CHECK_SEED = 0
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Noisy and target of shape (batch, samples), and the targets' noise floors (batch,)."""
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Noisy and target (mixtures, samples), the targets' noise floors (mixtures,), and segments to be
+remixed (segments, samples); mixtures and segments together are the batch."""
 
 
 @dataclass(frozen=True)
@@ -35,29 +36,42 @@ class Material:
     mixer: Mixer
     checks: dict[str, list[Mixture]]
     description: str
+    listener: Listener | None = None
 
 
 class Batches(Dataset[Batch]):
     """Batches by their number."""
 
-    def __init__(self, mixer: Mixer, batch: int) -> None:
-        self.mixer, self.batch = mixer, batch
+    def __init__(self, material: Material, settings: TrainingSettings) -> None:
+        self.mixer, self.listener = material.mixer, material.listener
+        self.batch = settings.batch
+        self.segments = settings.remix.count(settings.batch) if material.listener else 0
 
     def __getitem__(self, number: int) -> Batch:
         """Return batch `number`."""
-        mixtures = [self.mixer(number * self.batch + item) for item in range(self.batch)]
+        first, middle = number * self.batch, (number + 1) * self.batch - self.segments
+        mixtures = [self.mixer(index) for index in range(first, middle)]
         noisy, target, floor = (np.stack(arrays) for arrays in zip(*mixtures, strict=True))
-        return torch.from_numpy(noisy), torch.from_numpy(target), torch.from_numpy(floor)
+        segments = np.zeros((self.segments, noisy.shape[1]), np.float32)
+        if self.listener is not None:
+            for row in range(self.segments):
+                segments[row] = self.listener(middle + row)
+        return (
+            torch.from_numpy(noisy),
+            torch.from_numpy(target),
+            torch.from_numpy(floor),
+            torch.from_numpy(segments),
+        )
 
 
-def batches_from(mixer: Mixer, settings: TrainingSettings, first: int) -> Iterator[Batch]:
+def batches_from(material: Material, settings: TrainingSettings, first: int) -> Iterator[Batch]:
     """Return the endless batches from number `first` on, made ahead in other processes.
 
     Raises TrainingError where such a process dies.
     """
     machine = settings.machine
     loader = DataLoader(
-        Batches(mixer, settings.batch),
+        Batches(material, settings),
         batch_size=None,
         sampler=range(first, sys.maxsize),
         num_workers=machine.workers,
@@ -113,7 +127,13 @@ def prepare(settings: TrainingSettings, corpora: Sequence[Path]) -> Material:
         if settings.needs_corpus
         else "synthesized calls and noise only"
     )
-    return Material(mixer, {name: made for name, made in checks.items() if made}, description)
+    checks = {name: made for name, made in checks.items() if made}
+    if not settings.remix.share:
+        return Material(mixer, checks, description)
+    unlabelled = load_unlabelled(folders, settings.corpus)
+    listener = Listener(unlabelled, settings.mixtures, settings.seed)
+    description += f"; {len(unlabelled)} unlabelled recordings"
+    return Material(mixer, checks, description, listener)
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from biodenoising.corpus.clips import Row, read_rows, select_rows
+from biodenoising.corpus.clips import Row, read_rows, select_rows, select_unlabelled
 from biodenoising.errors import OptionError
 from biodenoising.models.cards import Card
 from biodenoising.models.networks import save_checkpoint
@@ -71,6 +71,8 @@ def training_record(settings: TrainingSettings, corpora: Sequence[Path]) -> dict
     for name, noise in (("targets", False), ("noise", True)):
         chosen = select_rows(rows, settings.corpus, noise=noise, held_back=False)
         record[name] = _summary(chosen)
+    if settings.remix.share:
+        record["unlabelled"] = _summary(select_unlabelled(rows, settings.corpus))
     record["settings"] = what_counts(settings)
     return record
 
@@ -86,7 +88,8 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _check_licence(licence: str, training: dict[str, Any]) -> None:
-    tiers = {*training["targets"]["tiers"], *training["noise"]["tiers"]}
+    heard = [training[name] for name in ("targets", "noise", "unlabelled") if name in training]
+    tiers = {tier for kind in heard for tier in kind["tiers"]}
     for tier, words in DEMANDS.items():
         if tier in tiers and not any(word in licence for word in words):
             raise OptionError(

@@ -99,6 +99,31 @@ class ScheduleSettings:
 
 
 @dataclass(frozen=True)
+class RemixSettings:
+    """Learning from recordings of which no clean call is known (Tzinis et al. 2022, RemixIT).
+
+    The averaged network parts segments of them into call and noise; the student hears each call
+    with another one's noise and is to find the call. `share` of every batch are such segments,
+    left out before `from_step`. `noise_floor` is how much of a call's power is taken for wrong.
+    """
+
+    share: float = 0.0
+    from_step: int = 2000
+    noise_floor: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError("share must be in [0, 1)")
+
+    def count(self, batch: int) -> int:
+        """Return how many of a batch are remixed: none, or at least two."""
+        count = round(self.share * batch)
+        if self.share and not 2 <= count < batch:
+            raise ValueError(f"share {self.share} of a batch of {batch} must be 2 or more, not all")
+        return count
+
+
+@dataclass(frozen=True)
 class AverageSettings:
     """The moving average of the weights, which is what a run is checked by and exports.
 
@@ -185,6 +210,7 @@ class TrainingSettings:
     mixtures: MixtureSettings = MixtureSettings()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+    remix: RemixSettings = RemixSettings()
     average: AverageSettings = AverageSettings()
     checks: CheckSettings = CheckSettings()
     machine: MachineSettings = MachineSettings()
@@ -193,13 +219,17 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError("batch must be at least 1")
+        self.remix.count(self.batch)
         if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
             raise ValueError("name must be letters, digits, '-', '_' and '.'")
 
     @property
     def needs_corpus(self) -> bool:
         """Whether any mixture holds a recording."""
-        return min(self.mixtures.synthesized_calls, self.mixtures.synthesized_noise) < 1
+        return (
+            bool(self.remix.share)
+            or min(self.mixtures.synthesized_calls, self.mixtures.synthesized_noise) < 1
+        )
 
 
 def what_counts(settings: TrainingSettings) -> dict[str, Any]:

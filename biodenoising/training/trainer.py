@@ -28,6 +28,7 @@ from biodenoising.training.checks import Check, improvement
 from biodenoising.training.curves import draw_curves
 from biodenoising.training.data import Batch, Material, batches_from
 from biodenoising.training.losses import loss_terms, weighted_sum
+from biodenoising.training.remix import remix
 from biodenoising.training.schedule import first_beta, rate_share
 from biodenoising.training.settings import MachineSettings, TrainingSettings
 from biodenoising.training.state import BEST, CHECKPOINT, RunState
@@ -133,7 +134,7 @@ class _Loop:
     def until_over(self, stop: Callable[[], bool]) -> Summary:
         """Take steps until the schedule, the patience or a person ends the run."""
         run, machine = self.run, self.settings.machine
-        batches = batches_from(self.material.mixer, self.settings, run.step)
+        batches = batches_from(self.material, self.settings, run.step)
         ending = "finished"
         waited_s = sitting_s = 0.0
         while (share := self._share()) < 1 and not self._out_of_patience():
@@ -179,7 +180,7 @@ class _Loop:
         run, settings = self.run, self.settings
         seed_step(settings.seed, run.step)
         rate = self._set_rate(share)
-        noisy, target, floor = (part.to(self.fabric.device, non_blocking=True) for part in batch)
+        noisy, target, floor = self._with_remixed(batch)
         self.model.train()
         estimate = self.model(noisy[:, None])[:, 0].float()
         terms = loss_terms(estimate, target, noisy, floor, settings.loss)
@@ -201,6 +202,22 @@ class _Loop:
         self.recent.append([rate, norm, *shown.values()])
         self.names = list(shown)
         self.observer(Progress(run.step, self._share(), run.used_s, rate, shown))
+
+    def _with_remixed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return noisy, target and floor with what is remixed from this batch's segments."""
+        noisy, target, floor, segments = (
+            part.to(self.fabric.device, non_blocking=True) for part in batch
+        )
+        settings = self.settings.remix
+        if not len(segments) or self.run.step < settings.from_step:
+            return noisy, target, floor
+        remixed, calls = remix(self.run.average, segments)
+        floors = floor.new_full((len(segments),), settings.noise_floor)
+        return (
+            torch.cat([noisy, remixed]),
+            torch.cat([target, calls]),
+            torch.cat([floor, floors]),
+        )
 
     def _set_rate(self, share: float) -> float:
         schedule, optimizer = self.settings.schedule, self.settings.optimizer

@@ -31,8 +31,9 @@ from biodenoising.corpus.clips import (
     load_clips,
     read_rows,
     select_rows,
+    select_unlabelled,
 )
-from biodenoising.corpus.mixtures import Mixer, MixtureSettings
+from biodenoising.corpus.mixtures import Listener, Mixer, MixtureSettings
 from biodenoising.errors import AudioReadError, TrainingError
 
 RATE = 16_000
@@ -321,6 +322,36 @@ def test_rows_are_chosen_by_set_tier_licence_and_snr() -> None:
     assert [each["path"] for each in chosen] == ["clip5.wav"]
     with pytest.raises(ValueError, match="benchmark is never trained on"):
         ClipSettings(sets=("train", "benchmark"))
+
+
+def test_unlabelled_rows_are_no_targets_and_not_held_back() -> None:
+    rows = [
+        row(0),
+        row(1, est_snr_db=5.0),
+        row(2, kind="soundscape"),
+        row(3, kind="noise"),
+        row(4, kind="soundscape", licence="GPL-3.0"),
+    ]
+    chosen = select_unlabelled(rows, ClipSettings(held_back_tenths=0))
+    assert [each["path"] for each in chosen] == ["clip1.wav", "clip2.wav"]
+    many = [row(number, kind="soundscape") for number in range(200)]
+    used = {each["recording"] for each in select_unlabelled(many, ClipSettings())}
+    assert 160 <= len(used) < 200
+    assert not any(is_held_back(name) for name in used)
+
+
+def test_segments_of_recordings_follow_from_their_number() -> None:
+    short, long = Clip(white(3_000), 1.0), Clip(white(30_000, 1), 1.0)
+    settings = dataclasses.replace(PLAIN, call_octaves=1.0)
+    one, other = (Listener([short, long], settings, 3) for _ in range(2))
+    for index in range(8):
+        segment = one(index)
+        np.testing.assert_array_equal(segment, other(index))
+        assert segment.shape == (SAMPLES,)
+        assert rms(segment) == pytest.approx(1, rel=1e-4)
+        assert rms(segment[-500:]) > 0.3  # repeated, not padded
+    with pytest.raises(TrainingError, match="no unlabelled recordings"):
+        Listener([], settings, 3)
 
 
 def test_no_recording_stands_on_both_sides_of_the_split() -> None:

@@ -26,9 +26,10 @@ from biodenoising.inference.runtimes import OnnxRuntime
 from biodenoising.models.cards import read_card
 from biodenoising.training.configuration import read_settings
 from biodenoising.training.data import prepare
-from biodenoising.training.export import export_run
+from biodenoising.training.export import export_run, training_record
 from biodenoising.training.settings import TrainingSettings
 from biodenoising.training.state import AVERAGE, CHECKPOINT, RunState, read_checkpoint
+from biodenoising.training.trainer import train
 
 Make = Callable[..., TrainingSettings]
 Config = Callable[..., Path]
@@ -164,6 +165,24 @@ def test_recordings_are_split_and_checked(settings: Make, tmp_path: Path) -> Non
     assert 10 <= calls <= 22
     with pytest.raises(TrainingError, match=r"held-back recordings: .*held_back_tenths"):
         prepare(settings(corpus={"held_back_tenths": 0}), [tmp_path / "corpus"])
+
+
+def test_what_is_no_target_is_remixed_and_on_the_card(settings: Make, tmp_path: Path) -> None:
+    folder = corpus(tmp_path / "corpus")
+    lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    lines[:8] = [line.replace('"est_snr_db": 30.0', '"est_snr_db": 3.0') for line in lines[:8]]
+    (folder / "manifest.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    chosen = settings(
+        batch=4, remix={"share": 0.5, "from_step": 2}, corpus={"held_back_tenths": 3},
+        schedule={"steps": 4},
+    )  # fmt: skip
+    made = prepare(chosen, [folder])
+    assert made.listener is not None
+    count = len(made.listener.recordings)
+    assert made.description.endswith(f"; {count} unlabelled recordings")
+    assert 2 <= count <= 8
+    assert training_record(chosen, [folder])["unlabelled"]["clips"] == count
+    assert train(chosen, made, tmp_path / "run").step == 4
 
 
 def test_a_manifest_without_anything_fit_is_told(config: Config, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ LEAST: dict[str, Any] = {"name": "x", "architecture": "demucs", "schedule": {"st
         ({"mixtures": {"mp3": 2}}, "mixtures: mp3 must be between 0 and 1"),
         ({"corpus": {"sets": ["benchmark"]}}, "corpus: the set benchmark is never trained on"),
         ({"export": {"chunking": {"samples": 10, "left": 9, "right": 9}}}, "export.chunking: "),
+        ({"remix": {"share": 0.1}}, "settings: share 0.1 of a batch of 12 must be 2 or more"),
         ({"name": "a/b"}, "settings: name must be letters"),
     ],
 )

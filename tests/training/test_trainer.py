@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from biodenoising.corpus.mixtures import Mixture
+from biodenoising.corpus.clips import Clip
+from biodenoising.corpus.mixtures import Listener, Mixture
 from biodenoising.errors import TrainingError
 from biodenoising.training import trainer
 from biodenoising.training.checks import Check, improvement
 from biodenoising.training.data import Batches, Material, batches_from
 from biodenoising.training.losses import loss_terms, weighted_sum
+from biodenoising.training.remix import remix
 from biodenoising.training.settings import TrainingSettings
 from biodenoising.training.state import AVERAGE, BEST, CHECKPOINT, RunState, read_checkpoint
 from biodenoising.training.trainer import Progress, train
@@ -65,12 +68,12 @@ def test_the_loss_falls_on_a_fixed_set(
         average={"decay": 0.9},
     )
     made = material(chosen)
-    fixed = [Batches(made.mixer, 4)[number] for number in range(1_000, 1_003)]
+    fixed = [Batches(made, chosen)[number] for number in range(1_000, 1_003)]
 
     def loss(network: torch.nn.Module) -> float:
         with torch.no_grad():
             losses = []
-            for noisy, target, floor in fixed:
+            for noisy, target, floor, _ in fixed:
                 estimate = network(noisy[:, None])[:, 0]
                 terms = loss_terms(estimate, target, noisy, floor, chosen.loss)
                 losses.append(weighted_sum(terms, chosen.loss).item())
@@ -164,6 +167,53 @@ def test_equal_averaging_is_the_mean_of_the_chosen_steps(settings: Make) -> None
     assert run.average.get_parameter(name).unique().tolist() == [pytest.approx(7.0)]
 
 
+# --- remixing ------------------------------------------------------------------------------------
+
+
+class Splitter(torch.nn.Module):
+    """Takes the even samples for the call."""
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        kept = torch.zeros_like(noisy)
+        kept[..., ::2] = noisy[..., ::2]
+        return kept
+
+
+def test_remixing_gives_each_call_another_ones_noise() -> None:
+    segments = torch.randn(3, 1_000, generator=torch.Generator().manual_seed(1))
+    noisy, calls = remix(Splitter(), segments)
+    torch.testing.assert_close(noisy.square().mean(-1), torch.ones(3))
+    for row in range(3):
+        level = calls[row, 0] / segments[row, 0]
+        torch.testing.assert_close(calls[row, ::2], level * segments[row, ::2])
+        assert not calls[row, 1::2].any()
+        torch.testing.assert_close(noisy[row, 1::2], level * segments[row - 1, 1::2])
+
+
+def test_remixing_begins_at_its_step_and_resumes_exactly(
+    settings: Make, material: MakeMaterial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(estimate: torch.Tensor, *others: Any) -> dict[str, torch.Tensor]:
+        sizes.append(len(estimate))
+        return loss_terms(estimate, *others)
+
+    monkeypatch.setattr(trainer, "loss_terms", counted)
+    chosen = settings(batch=4, remix={"share": 0.5, "from_step": 3})
+    made = material(chosen)
+    recordings = [Clip(clip.audio + 0.1, 1.0) for clip in made.mixer.calls]
+    made = dataclasses.replace(made, listener=Listener(recordings, chosen.mixtures, 1))
+    train(chosen, made, tmp_path / "straight")
+    assert sizes == [2] * 3 + [4] * 9
+    with pytest.raises(Killed):
+        train(chosen, made, tmp_path / "broken", observer=kill_at(8))
+    train(chosen, made, tmp_path / "broken")
+    assert_same(
+        load_file(tmp_path / "broken" / AVERAGE), load_file(tmp_path / "straight" / AVERAGE)
+    )
+
+
 # --- going on ------------------------------------------------------------------------------------
 
 
@@ -216,10 +266,10 @@ def test_batches_are_the_same_from_any_number_of_processes(
 ) -> None:
     alone = settings(machine={"workers": 0})
     shared = settings(machine={"workers": 2})
-    mixer = material(alone).mixer
-    ours, theirs = (batches_from(mixer, chosen, 3) for chosen in (alone, shared))
+    made = material(alone)
+    ours, theirs = (batches_from(made, chosen, 3) for chosen in (alone, shared))
     for number in range(3, 8):
-        for a, b, c in zip(next(ours), next(theirs), Batches(mixer, 2)[number], strict=True):
+        for a, b, c in zip(next(ours), next(theirs), Batches(made, alone)[number], strict=True):
             assert torch.equal(a, b)
             assert torch.equal(a, c)
 
