@@ -33,7 +33,7 @@ def draw_curves(folder: Path) -> Path | None:
     for name, points in by_name.items():
         below.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     above.set_ylabel("loss and its terms")
-    below.set(xlabel="step", ylabel="SI-SDR improvement, median (dB)")
+    below.set(xlabel="step", ylabel="SI-SDRi, median (dB)")
     for axes in (above, below):
         axes.grid(alpha=0.3)
         if axes.lines:
