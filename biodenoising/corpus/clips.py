@@ -28,7 +28,8 @@ Row = dict[str, Any]
 
 GATE_WINDOW, GATE_FLOOR_DB = 1024, -26.0
 LEAST_FLOOR = 1e-3
-NEEDED_KEYS = ("path", "set", "kind", "recording", "source", "licence", "tier")
+NEEDED_KEYS = ("path", "kind")
+UNKNOWN = {"set": "", "recording": "", "source": "", "licence": "", "tier": ""}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class ClipSettings:
     """
 
     sets: tuple[str, ...] = ("train",)
+    stages: tuple[str, ...] = ("segment", "target")
     target_kinds: tuple[str, ...] = ("vocal",)
     noise_kinds: tuple[str, ...] = ("noise",)
     unlabelled_kinds: tuple[str, ...] = ("vocal", "soundscape")
@@ -87,7 +89,7 @@ def read_rows(folder: Path) -> list[Row]:
                 missing = [key for key in NEEDED_KEYS if key not in row]
                 if missing:
                     raise ValueError(f"no {', '.join(missing)} in line {number}")
-                rows.append(row)
+                rows.append(UNKNOWN | row)
     except OSError as error:
         raise TrainingError(
             f"{printable(path)}: no manifest to read ({error.strerror}); name a corpus folder"
@@ -221,6 +223,8 @@ def _clip(folder: Path, row: Row, weight: float, settings: ClipSettings, *, nois
 def _is_fit(row: Row, settings: ClipSettings, *, held_back: bool) -> bool:
     return (
         row["set"] in settings.sets
+        and row.get("stage", "segment") in settings.stages
+        and not row.get("rejected")
         and row["tier"] in settings.tiers
         and not any(words in row["licence"] for words in settings.refused_licences)
         and is_held_back(row["recording"], settings.held_back_tenths) == held_back

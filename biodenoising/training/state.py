@@ -165,12 +165,14 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Load weights from a safetensors file. Raises TrainingError where they do not fit."""
     try:
         weights: dict[str, Tensor] = load_file(path)
-        network.load_state_dict(weights)
+        # An exported checkpoint leaves out what batch norms count, which nothing here needs.
+        counted = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}
+        network.load_state_dict(counted | weights)
     except OSError as error:
         raise TrainingError(f"{printable(path)}: no weights to read ({error.strerror})") from error
     except (SafetensorError, RuntimeError) as error:
         raise TrainingError(
-            f"{printable(path)}: not weights of this network ({str(error).splitlines()[0]})"
+            f"{printable(path)}: not weights of this network ({' '.join(str(error).split())[:200]})"
         ) from error
 
 

@@ -314,10 +314,13 @@ def test_rows_are_chosen_by_set_tier_licence_and_snr() -> None:
         row(4, est_snr_db=10.0),
         row(5, kind="noise", noise_type="rain", est_snr_db=3.0),
         row(6, kind="noise", noise_type="insects"),
+        row(7, stage="candidate"),
+        row(8, stage="target", rejected="too quiet"),
+        row(9, stage="target"),
     ]
     settings = ClipSettings(held_back_tenths=0)
     chosen = select_rows(rows, settings, noise=False, held_back=False)
-    assert [each["path"] for each in chosen] == ["clip0.wav"]
+    assert [each["path"] for each in chosen] == ["clip0.wav", "clip9.wav"]
     chosen = select_rows(rows, settings, noise=True, held_back=False)
     assert [each["path"] for each in chosen] == ["clip5.wav"]
     with pytest.raises(ValueError, match="benchmark is never trained on"):
@@ -405,7 +408,7 @@ def test_a_bad_manifest_is_named_with_its_line(tmp_path: Path) -> None:
         read_rows(tmp_path)
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text(json.dumps(row(0)) + '\n\n{"path": "x"}\n', encoding="utf-8")
-    with pytest.raises(TrainingError, match=r"no set, kind.* in line 3"):
+    with pytest.raises(TrainingError, match=r"no kind in line 3"):
         read_rows(tmp_path)
     manifest.write_text("{not json\n", encoding="utf-8")
     with pytest.raises(TrainingError, match="not a manifest"):

@@ -18,7 +18,7 @@ import soundfile
 import torch
 from click.testing import CliRunner, Result
 from filelock import FileLock
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from biodenoising.cli.train import biodenoise_train
 from biodenoising.errors import OptionError, TrainingError
@@ -33,7 +33,7 @@ from biodenoising.training.trainer import train
 
 Make = Callable[..., TrainingSettings]
 Config = Callable[..., Path]
-SHORT = {"samples": 16213, "left": 1024, "right": 853}
+SHORT = {"samples": 16213, "left": 4096, "right": 1024, "warm_up": 4096}
 
 
 def command(*arguments: object) -> Result:
@@ -127,6 +127,24 @@ def test_weights_to_begin_from(settings: Make, tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_exported_weights_without_counters_are_enough_to_begin(
+    settings: Make, tmp_path: Path
+) -> None:
+    """A checkpoint leaves out what batch norms count; anything else that is missing is told."""
+    chosen = settings(architecture="masknet")
+    weights = dict(RunState(chosen).network.state_dict())
+    floats = {name: x.contiguous() for name, x in weights.items() if x.is_floating_point()}
+    assert len(floats) < len(weights)
+    path = tmp_path / "floats.safetensors"
+    save_file(floats, path)
+    begun = RunState(settings(architecture="masknet", seed=9, begin_from=str(path)))
+    assert all(torch.equal(begun.network.state_dict()[name], x) for name, x in floats.items())
+    del floats[next(name for name in floats if name.endswith("running_mean"))]
+    save_file(floats, path)
+    with pytest.raises(TrainingError, match=r"not weights of this network .*running_mean"):
+        RunState(settings(architecture="masknet", begin_from=str(path)))
+
+
 # --- recordings ----------------------------------------------------------------------------------
 
 
@@ -200,7 +218,7 @@ def test_the_averaged_weights_are_what_is_exported(config: Config, tmp_path: Pat
     run, out = tmp_path / "run", tmp_path / "out"
     network = {"hidden": 4, "depth": 5}
     path = config(
-        network=network, export={"chunking": SHORT | {"warm_up": 4096}, "half": False},
+        network=network, export={"chunking": SHORT, "half": False},
         schedule={"steps": 3},
     )  # fmt: skip
     assert command(path, "--run", run).exit_code == 0
@@ -222,16 +240,14 @@ def test_a_card_lists_what_was_heard_and_its_licence_follows(
     folder = corpus(tmp_path / "corpus", tier="copyleft", licence="CC-BY-SA-4.0")
     chosen = settings(
         network={"hidden": 4, "depth": 5},
-        export={"chunking": SHORT | {"warm_up": 4096}, "licence": "CC0-1.0"},
+        export={"chunking": SHORT, "licence": "CC0-1.0"},
     )
     run = tmp_path / "run"
     run.mkdir()
     RunState(chosen).save_weights(run / AVERAGE)
     with pytest.raises(OptionError, match="tier copyleft were used; the licence must say SA"):
         export_run(chosen, [folder], run, tmp_path / "out")
-    chosen = settings(
-        network={"hidden": 4, "depth": 5}, export={"chunking": SHORT | {"warm_up": 4096}}
-    )
+    chosen = settings(network={"hidden": 4, "depth": 5}, export={"chunking": SHORT})
     card = export_run(chosen, [folder], run, tmp_path / "out", metrics={"median_db": 1.0})
     targets = card.training["targets"]
     assert targets["licences"] == {"CC-BY-SA-4.0": targets["clips"]}
