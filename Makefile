@@ -21,7 +21,7 @@ $(VENV)/.base: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 # torch first and alone, so that nothing else pulls another build of it.
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch
-	$(PIP) -e '.[dev,train,noisereduce,plot]'
+	$(PIP) -e '.[dev,train,recipe,noisereduce,plot]'
 	@touch $@
 
 # A peer that cannot be had here (no compiler, no wheel) is reported by the benchmark, not fatal.
@@ -61,8 +61,8 @@ benchmark: $(VENV)/.peers ## score every model and peer; BIODENOISING_CORPUS nam
 benchmark-quick: $(VENV)/.peers ## the same on a few mixtures
 	$(BIN)/python -m benchmark --quick
 
-train: $(VENV)/.dev ## train the first Demucs on BIODENOISING_CORPUS, resuming runs/first
-	$(BIN)/python recipes/first/train.py --corpus "$(BIODENOISING_CORPUS)" --run runs/first
+train: $(VENV)/.dev ## train the compact student on BIODENOISING_CORPUS, resuming runs/masknet
+	$(BIN)/biodenoise-train recipes/compact/masknet.yaml
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

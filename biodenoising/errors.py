@@ -9,7 +9,8 @@
     ├── CorpusError              a source, archive or manifest of recordings is of no use as it is
     ├── TeacherError             a teacher's weights, package or command is missing or has failed
     ├── OptionError              options contradict each other or are out of range
-    └── BatchError               a run over a tree cannot start
+    ├── BatchError               a run over a tree cannot start
+    └── TrainingError            a training cannot start or go on
 
 A message is written for a person at a terminal; the foreign error stays attached as `__cause__`.
 """
@@ -55,3 +56,7 @@ class OptionError(BiodenoisingError, ValueError):
 
 class BatchError(BiodenoisingError):
     """A run over files cannot start, for a reason that concerns all of them."""
+
+
+class TrainingError(BiodenoisingError):
+    """A training cannot start or go on: its settings, its clips, its run folder or its numbers."""

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from biodenoising.cli.data import data
 from biodenoising.cli.denoise import biodenoise
 from biodenoising.cli.models import models
+from biodenoising.cli.train import biodenoise_train
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -37,6 +38,7 @@ def cli_page() -> str:
             (f"biodenoise-data search {name}", data, ["search", name])
             for name in ("xeno-canto", "inaturalist", "zenodo")
         ),
+        ("biodenoise-train", biodenoise_train, []),
     ]
     for name, command, words in commands:
         shown = CliRunner().invoke(

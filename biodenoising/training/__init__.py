@@ -1,0 +1,1 @@
+"""Training a student: settings, losses, loop, checks and export. Needs the extra `train`."""
