@@ -1,0 +1,1 @@
+"""Denoisers that make pseudo-clean targets; `select` chooses among what they made, or refuses."""
