@@ -37,6 +37,7 @@ SALIENT = 4.0
 FLOOR_RANGE_DB = (-25.0, 25.0)
 RATIO_RANGE_DB = (-20.0, 30.0)
 SMALLEST_POWER = 1e-12  # of the input's mean power in a tile
+SUBTRACTED, LEAST_GAIN = 2.0, 0.05
 LOG_FLOOR = 1e-2  # of the typical power
 
 
@@ -101,6 +102,18 @@ def scores_of(candidate: Samples, noisy: Analysed) -> Scores:
         likeness=float(np.clip(likeness, -1.0, 1.0)),
         contrast=_peakedness(powers / noisy.typical) - _peakedness(removed / noisy.typical),
     )
+
+
+def room_db(noisy: Analysed) -> float:
+    """Return the `floor_db` that subtracting twice each band's median power would have.
+
+    Little of it means calls that hardly stand out, or noise that stands out as calls do: segments
+    on which the other measures err most.
+    """
+    quiet = np.maximum(noisy.powers, SMALLEST_POWER)
+    gains = np.clip(1 - SUBTRACTED * noisy.typical / quiet, LEAST_GAIN, 1.0)
+    before = _estimated_sdr_db(np.ones_like(gains), noisy)
+    return float(np.clip(_estimated_sdr_db(gains, noisy) - before, *FLOOR_RANGE_DB))
 
 
 def _peakedness(powers: Tiles) -> float:

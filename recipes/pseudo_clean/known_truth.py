@@ -166,9 +166,9 @@ def _mix(
 ) -> Mixture:
     active = clean[clean != 0]
     level = float(np.sqrt(np.mean(active**2))) if len(active) else 1.0
-    noise = noise * (level / max(_rms(noise), 1e-9) * 10 ** (-snr_db / 20))
-    gain = 0.1 / max(_rms(clean + noise), 1e-9)
-    noisy = ((clean + noise) * gain).astype(np.float32)
+    scaled = noise * (level / max(_rms(noise), 1e-9) * 10 ** (-snr_db / 20))
+    gain = 0.1 / max(_rms(clean + scaled), 1e-9)
+    noisy = ((clean + scaled) * gain).astype(np.float32)
     return Mixture(name, group, recording, snr_db, noisy, (clean * gain).astype(np.float32))
 
 
@@ -178,7 +178,7 @@ def _read(corpus: Path, row: dict[str, Any]) -> Samples:
     if row.get("highpass_hz", 0.0) > 0:
         sos = signal.butter(4, row["highpass_hz"], "highpass", fs=rate, output="sos")
         mono = signal.sosfiltfilt(sos, mono, padlen=min(12, len(mono) - 1))
-    return mono.astype(np.float32)
+    return np.asarray(mono, np.float32)
 
 
 def _cut(audio: Samples, samples: int, rng: np.random.Generator, *, loud: bool) -> Samples:
@@ -206,7 +206,7 @@ def _odds(rows: list[dict[str, Any]], label: str) -> NDArray[np.float64]:
             for row in rows
         ]
     )
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _rms(x: Samples) -> float:

@@ -90,7 +90,7 @@ TRIED = (*AMONG_OTHERS, *BY_ITSELF)
 def _energies(audio: Audio) -> Scores:
     """Return the energy of each whole frame, shape (candidates, frames)."""
     frames = audio[:, : audio.shape[1] // FRAME * FRAME].reshape(len(audio), -1, FRAME)
-    return np.einsum("cfs,cfs->cf", frames, frames).astype(np.float64)
+    return np.asarray(np.einsum("cfs,cfs->cf", frames, frames), np.float64)
 
 
 def _ratio_db(squared_correlation: Scores) -> Scores:
