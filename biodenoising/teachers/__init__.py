@@ -1,1 +1,4 @@
-"""Denoisers that make targets for training: one module a teacher behind one interface."""
+"""Denoisers that make pseudo-clean targets: one module a teacher behind one interface.
+
+`select` chooses among what they made of a segment, or refuses the segment.
+"""
