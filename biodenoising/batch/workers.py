@@ -108,10 +108,12 @@ def _run_pool(
 
 def _stop(executor: ProcessPoolExecutor) -> None:
     """End a pool at once; unfinished outputs stay temporary and are removed by the caller."""
-    executor.shutdown(wait=False, cancel_futures=True)
-    for process in multiprocessing.active_children():
+    # Before Python 3.14 there is no public way to end only this pool's workers.
+    for process in list((executor._processes or {}).values()):
         process.terminate()
-        process.join()
+    # Waits for the pool's thread: if it still ran when the interpreter ends, that would write to
+    # a pipe which the thread closes at the same time, and print a traceback.
+    executor.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager

@@ -1,0 +1,34 @@
+"""Worker processes: none is left behind, and nobody else's is touched."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+
+import pytest
+
+from biodenoising import denoise_tree
+
+
+def test_a_run_broken_off_leaves_nothing_of_its_own_and_all_of_others(tree, tiny_model) -> None:
+    for name in "abcdef":
+        tree.add(f"{name}.wav", 100_000)
+    threads = set(threading.enumerate())
+    mine = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    mine.start()
+
+    def break_off(outcome: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            denoise_tree(tree.input, tree.output, model=tiny_model, jobs=2, observer=break_off)
+        assert multiprocessing.active_children() == [mine]
+        # A pool's thread that outlives it prints a traceback when the interpreter ends.
+        assert not [
+            t for t in set(threading.enumerate()) - threads if "Manager" in type(t).__name__
+        ]
+    finally:
+        mine.kill()
+        mine.join()
