@@ -15,6 +15,7 @@ from biodenoising.teachers import (
     gtcrn,
     htdemucs,
     nsnet2,
+    subtraction,
     suppressors,
 )
 from biodenoising.teachers.base import Entry, Teacher
@@ -82,6 +83,7 @@ def find_teacher(name: str, *, threads: int = 1) -> Teacher:
 def _entries() -> list[Entry]:
     return [
         *gating.ENTRIES,
+        *subtraction.ENTRIES,
         *suppressors.ENTRIES,
         *nsnet2.ENTRIES,
         *gtcrn.ENTRIES,

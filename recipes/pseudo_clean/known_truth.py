@@ -24,6 +24,8 @@ from scipy import signal
 
 from biodenoising import Denoiser
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
+from biodenoising.teachers.expansion import denoise_at
+from biodenoising.teachers.registry import find_teacher
 
 Samples = NDArray[np.float32]
 Teacher = Callable[[Samples], Samples]
@@ -32,9 +34,8 @@ SECONDS, MOST_SAMPLES = 4.0, 131_072
 SNR_DB = (-5.0, 15.0)
 LEAST_TARGET_SNR_DB = 20.0
 UNFIT_LICENCES = ("GPL", "NOT verified")
-HELD_BACK_TENTHS = 1  # as recipes/first/mixtures.py, from which the student learned
+HELD_BACK_TENTHS = 1  # as for the student, see corpus/clips.py
 BLENDS = (0.75, 0.5)
-SUBTRACTED = (2.0, 6.0)
 GTCRN_FILE = Path("gtcrn") / "gtcrn_simple.onnx"
 # Teachers work in samples; any rate at which their fixed smoothing is sensible will do.
 HEARD_RATE_HZ = 16_000
@@ -136,14 +137,9 @@ def subtractions(noisy: Samples) -> dict[str, Samples]:
     The simplest teachers there are; they share the score's idea of what noise is, so that a score
     which relied on it alone would take them for the best.
     """
-    bins = signal.stft(noisy, nperseg=1024)[2]
-    power = np.abs(bins) ** 2
-    floor = np.median(power, axis=1, keepdims=True) / np.maximum(power, 1e-20)
     return {
-        f"subtraction {strength:g} x1": signal.istft(
-            bins * np.clip(1 - strength * floor, 0.05, 1), nperseg=1024
-        )[1][: len(noisy)].astype(np.float32)
-        for strength in SUBTRACTED
+        f"{name} x1": denoise_at(find_teacher(name), noisy, HEARD_RATE_HZ)
+        for name in ("subtraction", "subtraction-harsh")
     }
 
 

@@ -47,7 +47,7 @@ FIXED = (
     "demucs x2",
     "noisereduce x1 blend 0.75",
     "noisereduce-nonstationary x1 blend 0.75",
-    "subtraction 2 x1",
+    "subtraction x1",
 )
 STUDENT = "demucs"
 # What no teacher should give: the noise instead of the call.
