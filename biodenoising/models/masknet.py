@@ -23,7 +23,11 @@ SMALLEST = 1e-6  # power of a bin below which its phase says nothing
 
 @dataclass(frozen=True)
 class MaskNetSettings:
-    """Size and shape; windows and hop in samples, `causal` hears no frame ahead of its own."""
+    """Size and shape; windows and hop in samples, `causal` hears no frame ahead of its own.
+
+    `floor` is the share of the input that is always left. It costs little where the network is
+    right and leaves something of a call that it took for noise. Training does without.
+    """
 
     short: int = 512
     long: int = 2048
@@ -33,11 +37,14 @@ class MaskNetSettings:
     along: int = 96
     blocks: int = 2
     causal: bool = False
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
         if self.short != 2 * self.hop or self.long % self.short or self.long < self.short:
             raise ValueError("short must be two hops and long a multiple of short")
+        if not 0 <= self.floor < 1:
+            raise ValueError("floor must be at least 0 and below 1")
         if self.bands % 2 ** len(self.channels):
             raise ValueError(f"{self.bands} bands cannot be halved {len(self.channels)} times")
 
@@ -124,7 +131,7 @@ class MaskNet(nn.Module):
             x = block(x)
         for up, skip in zip(reversed(list(self.up)), reversed(skips), strict=True):
             x = up(torch.cat([x, skip], dim=1))
-        return apply_masks(spectra, x)
+        return apply_masks(spectra, x, self.settings.floor)
 
     def analyze(self, noisy: Tensor) -> Tensor:
         """Return the folded spectra of waveforms, scaled so that white noise has unit power."""
@@ -164,8 +171,10 @@ class MaskNet(nn.Module):
         return waves[:, start : start + samples]
 
 
-def apply_masks(spectra: Tensor, raw: Tensor) -> Tensor:
-    """Bound the masks' modulus below one, gate them by band and multiply.
+def apply_masks(spectra: Tensor, raw: Tensor, floor: float) -> Tensor:
+    """Bound the masks' modulus below one, gate them by band, and multiply.
+
+    The short transform, whose frames add up to the input, is also passed on by the floor.
 
     Shape: raw (batch, 2 * (1 + fold) + 2, frames, bands), the last two the gate's two sides.
     """
@@ -174,8 +183,9 @@ def apply_masks(spectra: Tensor, raw: Tensor) -> Tensor:
     modulus = (masks.square().sum(1, keepdim=True) + SMALLEST).sqrt()
     gate = raw[:, 2 * count :].softmax(1)
     gate = torch.cat([gate[:, :1], gate[:, 1:].expand(-1, count - 1, -1, -1)], dim=1)
-    masks = masks * (torch.tanh(modulus) / modulus * gate[:, None])
+    masks = masks * (torch.tanh(modulus) / modulus * gate[:, None] * (1 - floor))
     real, imaginary = masks[:, 0], masks[:, 1]
+    real = torch.cat([real[:, :1] + floor, real[:, 1:]], dim=1)
     re, im = spectra[:, 0], spectra[:, 1]
     return torch.stack([re * real - im * imaginary, re * imaginary + im * real], dim=1)
 

@@ -160,10 +160,22 @@ def low_passed(samples: int) -> np.ndarray:
     return scipy.signal.sosfilt(sos, white).astype(np.float32)
 
 
-@pytest.mark.parametrize("settings", [{"short": 500}, {"long": 768}, {"channels": (4,) * 9}])
+@pytest.mark.parametrize(
+    "settings", [{"short": 500}, {"long": 768}, {"channels": (4,) * 9}, {"floor": 1}]
+)
 def test_impossible_masknets_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="masknet: arguments that it does not take"):
         build_network("masknet", settings)
+
+
+def test_the_floor_of_a_masknet_is_what_it_leaves_of_everything() -> None:
+    free = build_network("masknet", SMALL_MASKS).eval()
+    floored = build_network("masknet", {**SMALL_MASKS, "floor": 0.25}).eval()
+    floored.load_state_dict(free.state_dict())
+    noisy = torch.from_numpy(low_passed(20 * 256))[:, None]
+    with torch.inference_mode():
+        expected = 0.75 * free.core(noisy) + 0.25 * noisy
+        np.testing.assert_allclose(floored.core(noisy), expected, atol=5e-3)
 
 
 def test_the_masknet_hears_no_future_where_it_is_causal() -> None:
