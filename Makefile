@@ -62,7 +62,7 @@ benchmark-quick: $(VENV)/.peers ## the same on a few mixtures
 	$(BIN)/python -m benchmark --quick
 
 train: $(VENV)/.dev ## train the compact student on BIODENOISING_CORPUS, resuming runs/masknet
-	$(BIN)/biodenoise-train recipes/compact/masknet.yaml
+	$(BIN)/biodenoise-train recipes/compact/compact.yaml
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

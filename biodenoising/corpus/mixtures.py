@@ -63,6 +63,7 @@ class MixtureSettings:
     band_limits: Chance = 0.35
     distance: Chance = 0.15
     reverberation: Chance = 0.15
+    reversal: Chance = 0.0
     soft_clipping: Chance = 0.05
     mp3: Chance = 0.05
     level: Literal["rms", "peak"] = "rms"
@@ -91,7 +92,7 @@ class MixtureSettings:
             synthesized_calls=float(self.synthesized_calls == 1),
             synthesized_noise=float(self.synthesized_noise == 1),
             second_caller=0, further_noise=0, loud_events=0, noise_only=0, clean_only=0,
-            band_limits=0, distance=0, reverberation=0, soft_clipping=0, mp3=0,
+            band_limits=0, distance=0, reverberation=0, reversal=0, soft_clipping=0, mp3=0,
         )  # fmt: skip
 
 
@@ -172,6 +173,8 @@ class Mixer:
         else:
             clip = self.calls[rng.choice(len(self.calls), p=self._call_odds)]
             audio, floor = clip.audio, clip.noise_floor
+        if rng.random() < s.reversal:
+            audio = audio[::-1]
         speed = 2 ** rng.uniform(-s.call_octaves, s.call_octaves)
         audio = fit_length(audio, s.samples, speed, rng, call=True, loud=s.loud_cuts)
         if rng.random() < s.distance:

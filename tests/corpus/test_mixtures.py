@@ -248,6 +248,14 @@ def test_distance_dampens_high_tones_more_and_keeps_the_call() -> None:
     assert rms(highest) == pytest.approx(1, rel=1e-5)
 
 
+def test_calls_are_heard_backwards_where_that_is_asked_for() -> None:
+    calls = [Clip((tone(0.05) * np.linspace(0, 1, SAMPLES)).astype(np.float32), 1.0)]
+    forwards = Mixer(calls, NOISES, PLAIN, 0)(3)
+    backwards = Mixer(calls, NOISES, dataclasses.replace(PLAIN, reversal=1.0), 0)(3)
+    before, after = forwards.target / rms(forwards.target), backwards.target / rms(backwards.target)
+    np.testing.assert_allclose(after, before[::-1], atol=1e-4)
+
+
 def test_reverberation_follows_the_call_and_is_weaker() -> None:
     click = np.zeros(SAMPLES, np.float32)
     click[1_000] = 1
