@@ -168,9 +168,9 @@ def test_killed_at_every_call_that_touches_the_disk(tree, command, biodenoise, b
 @pytest.mark.parametrize(
     ("number", "jobs"),
     [
-        pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow),
+        (signal.SIGINT, 2),
         pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
-        (signal.SIGINT, 1),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow),
     ],
 )
