@@ -1,1 +1,1 @@
-"""Denoisers that make targets for training: one module a teacher behind one interface."""
+"""Denoisers that make pseudo-clean targets; `select` chooses among what they made, or refuses."""
