@@ -26,7 +26,6 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.recipe: $(VENV)/.dev
 	$(PIP) -e '.[recipe,teachers,noisereduce,plot]'
-	$(PIP) webrtc-noise-gain || echo "not installed: webrtc-noise-gain; that teacher is left out"
 	@touch $@
 
 # A peer that cannot be had here (no compiler, no wheel) is reported by the benchmark, not fatal.
@@ -72,8 +71,8 @@ train: $(VENV)/.dev ## train the first Demucs on BIODENOISING_CORPUS, resuming r
 recipe-tiny: $(VENV)/.dev ## synthesize recordings, make targets and noise of them, compare with the truth
 	$(BIN)/python -m recipes.tiny
 
-recipe: $(VENV)/.recipe ## make targets and noise of BIODENOISING_CORPUS into runs/field, resuming
-	$(BIN)/python -m recipes.pseudo_clean recipes/field/config.yaml
+recipe: $(VENV)/.recipe ## make targets and noise of BIODENOISING_CORPUS into runs/field, resuming; LIMIT=N recordings
+	$(BIN)/python -m recipes.pseudo_clean recipes/field/config.yaml $(if $(LIMIT),--limit $(LIMIT))
 	$(BIN)/python -m recipes.field.contact_sheet runs/field
 
 clean: ## remove everything that was made

@@ -31,7 +31,7 @@ UNCHANGED = "unchanged"
 TOO_SHORT = "too short to judge"
 SAME = "the same segment as another one"
 GAINS_LITTLE = "no candidate is predicted to gain enough"
-RULES = 1
+RULES = 2
 
 
 @dataclass(frozen=True)
@@ -76,31 +76,33 @@ def run_stage(run: Path, settings: Settings) -> Outcome:
 
 
 def choose_target(item: Item, run: Path, choosing: Choosing) -> Made:
-    """Make the candidates for one segment, write the best or say why none is good enough."""
+    """Make the candidates for one segment, write the best or say why none is good enough.
+
+    The segment itself is a candidate too, without a teacher, where it is known to be clean.
+    """
     row = item.row
     rate = row.sample_rate
     noisy = without_rumble(read_piece(run / row.path), rate, row.highpass_hz)
     if len(noisy) < LEAST_SAMPLES:
         return Made((_refused(row, TOO_SHORT),))
+    if row.est_snr_db is not None and row.est_snr_db >= choosing.clean_snr_db:
+        # Nearer to the truth than any teacher brings it: theirs is known to end there.
+        unchanged = Candidate(UNCHANGED, 1.0, 0.0, noisy)
+        return Made((_written(item, run, unchanged, {}),))
     problems: list[str] = []
     candidates = {c.name: c for c in make_candidates(noisy, rate, choosing.teachers, problems)}
     audio = {name: candidate.audio for name, candidate in candidates.items()}
-    result = select(noisy, rate, {UNCHANGED: noisy, **audio}, least_gain_db=choosing.least_gain_db)
+    result = select(noisy, rate, audio, least_gain_db=choosing.least_gain_db)
     scores = {
         scored.name: round(scored.predicted_gain_db, 2)
         for scored in result.scored
         if scored.predicted_gain_db is not None
     }
     notes = tuple(problems)
-    if isinstance(result, Selection):
-        chosen = candidates[result.name]
-    elif row.est_snr_db is not None and row.est_snr_db >= choosing.clean_snr_db:
-        # Where little noise is known to be there is little to gain, and a call to lose.
-        chosen = Candidate(UNCHANGED, 1.0, 0.0, noisy)
-    else:
+    if not isinstance(result, Selection):
         reason = GAINS_LITTLE if scores else result.reason
         return Made((_refused(row, reason, scores),), notes)
-    return Made((_written(item, run, chosen, scores),), notes)
+    return Made((_written(item, run, candidates[result.name], scores),), notes)
 
 
 def _written(item: Item, run: Path, chosen: Candidate, scores: dict[str, float]) -> Row:

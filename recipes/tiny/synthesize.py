@@ -59,7 +59,8 @@ def _calls(
     kind: str, rate: int, samples: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], list[tuple[float, float]]]:
     """Return calls in silence, shape (samples,), and when they begin and end, in seconds."""
-    calls, labels = np.zeros(samples), []
+    calls = np.zeros(samples)
+    labels: list[tuple[float, float]] = []
     start = int(rng.uniform(0.8, LEAST_GAP_S) * rate)
     while True:
         call = synthesize_call(kind, rate, rng) * rng.uniform(0.5, 1.0)

@@ -292,6 +292,7 @@ def test_clips_of_a_corpus_stay_whole_and_clean_ones_unchanged(project, corpus) 
     assert not any("benchmark" in row.path for row in project.rows("recordings.jsonl"))
     clean, poor = project.rows("targets.jsonl")
     assert (clean.teacher, clean.blend, clean.est_snr_db) == ("unchanged", 0.0, 40.0)
+    assert not clean.scores
     assert poor.rejected
     before, rate = soundfile.read(corpus / "train/clean.wav", dtype="float32")
     after, _ = soundfile.read(project.run_folder / clean.path, dtype="float32")
