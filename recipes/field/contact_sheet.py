@@ -84,9 +84,11 @@ def _draw_pair(before: Any, after: Any, run: Path, row: Row, number: int) -> Non
         axis.tick_params(labelsize=7)
     name = f"{row.group} {row.taxon or row.common}"[:40]
     before.set_title(f"{number}: {name}", fontsize=8)
-    gain = max(row.scores.values(), default=float("nan"))
-    share = "" if row.blend is None else f" blend {row.blend:g}"
-    after.set_title(f"{row.teacher} x{row.expansion:g}{share}, {gain:.1f} dB", fontsize=8)
+    how = row.teacher
+    if row.scores and row.blend is not None:
+        gain = max(row.scores.values())
+        how = f"{how} x{row.expansion:g} blend {row.blend:g}, {gain:.1f} dB predicted"
+    after.set_title(how, fontsize=8)
 
 
 def _levels(audio: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
