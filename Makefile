@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := docs/demo/powdermill_dawn.flac
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types docs ci benchmark benchmark-quick train clean
+.PHONY: help demo test test-all lint types docs ci benchmark benchmark-quick train recipe-tiny recipe clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ $(VENV)/.base: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch
 	$(PIP) -e '.[dev,train,recipe,noisereduce,plot]'
+	@touch $@
+
+$(VENV)/.recipe: $(VENV)/.dev
+	$(PIP) -e '.[recipe,teachers,noisereduce,plot]'
 	@touch $@
 
 # A peer that cannot be had here (no compiler, no wheel) is reported by the benchmark, not fatal.
@@ -53,7 +57,7 @@ types: $(VENV)/.dev ## check types
 docs: $(VENV)/.dev ## write the pages that are made from the code and the figures
 	$(BIN)/python docs/generate.py
 
-ci: lint types test demo ## what has to pass before anything lands
+ci: lint types test demo recipe-tiny ## what has to pass before anything lands
 
 benchmark: $(VENV)/.peers ## score every model and peer; BIODENOISING_CORPUS names the recordings
 	$(BIN)/python -m benchmark
@@ -63,6 +67,13 @@ benchmark-quick: $(VENV)/.peers ## the same on a few mixtures
 
 train: $(VENV)/.dev ## train the compact student on BIODENOISING_CORPUS, resuming runs/masknet
 	$(BIN)/biodenoise-train recipes/compact/compact.yaml
+
+recipe-tiny: $(VENV)/.dev ## synthesize recordings, make targets and noise of them, compare with the truth
+	$(BIN)/python -m recipes.tiny
+
+recipe: $(VENV)/.recipe ## make targets and noise of BIODENOISING_CORPUS into runs/field, resuming; LIMIT=N recordings
+	$(BIN)/python -m recipes.pseudo_clean recipes/field/config.yaml $(if $(LIMIT),--limit $(LIMIT))
+	$(BIN)/python -m recipes.field.contact_sheet runs/field
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Ways from recordings to training material and weights; each folder is one."""

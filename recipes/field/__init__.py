@@ -1,0 +1,1 @@
+"""Targets and noise from real recordings."""

@@ -1,0 +1,1 @@
+"""From recordings to pseudo-clean targets and animal-free noise, in numbered stages."""
