@@ -8,6 +8,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,14 @@ Settings = TypeVar("Settings")
 
 
 def read_settings(path: Path) -> TrainingSettings:
-    """Read the settings of a training.
+    """Read the settings of a training; raises as read_yaml does."""
+    return read_yaml(path, TrainingSettings)
+
+
+def read_yaml(
+    path: Path, kind: type[Settings], prepare: Callable[[dict[str, Any]], None] | None = None
+) -> Settings:
+    """Read a YAML file into a tree of dataclasses; `prepare` may change its keys before.
 
     Raises OptionError naming the file, the key and what would be right, TrainingError where the
     file cannot be read.
@@ -35,7 +43,9 @@ def read_settings(path: Path) -> TrainingSettings:
         reason = " ".join(str(error).split())
         raise OptionError(f"{name}: not YAML ({reason})") from error
     try:
-        return build(TrainingSettings, record)
+        if prepare is not None and isinstance(record, dict):
+            prepare(record)
+        return build(kind, record)
     except OptionError as error:
         raise OptionError(f"{name}: {error}") from error
 
@@ -101,7 +111,7 @@ def _convert_sequence(inner: tuple[Any, ...], value: Any, where: str) -> tuple[A
     if not isinstance(value, list | tuple):
         raise OptionError(f"{where} must be a list, not {_shown(value)}")
     if inner[-1] is Ellipsis:
-        return tuple(_convert(inner[0], item, where) for item in value)
+        return tuple(_convert(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(value) != len(inner):
         raise OptionError(f"{where} must be {len(inner)} values, not {len(value)}")
     return tuple(_convert(kind, item, where) for kind, item in zip(inner, value, strict=True))

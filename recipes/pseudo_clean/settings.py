@@ -6,22 +6,17 @@ Nothing unknown, misspelt or mistyped passes; every complaint is one line with t
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from biodenoising.corpus.manifest import TIERS
 from biodenoising.corpus.segments import SegmentSettings
 from biodenoising.errors import OptionError
-from biodenoising.storage import printable
 from biodenoising.teachers.candidates import TeacherPlan
 from biodenoising.teachers.select import LEAST_GAIN_DB
+from biodenoising.training.configuration import read_yaml
 
 Content = Literal["vocal", "noise", "soundscape"]
 SourceKind = Literal[
@@ -147,81 +142,27 @@ class Settings:
 def read_settings(path: Path, **changes: Any) -> Settings:
     """Return the settings of a file; `changes` that are not None replace its keys.
 
-    Raises OptionError naming the file and the key.
+    Raises OptionError naming the file and the key, TrainingError where it cannot be read.
     """
-    name = printable(path)
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"{name}: cannot be read ({error.strerror}); name a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise OptionError(f"{name}: is not YAML ({reason})") from error
-    if isinstance(record, dict):
+
+    def prepare(record: dict[str, Any]) -> None:
         record.update({key: value for key, value in changes.items() if value is not None})
-    try:
-        return typing.cast(Settings, _build(Settings, record, ""))
-    except OptionError as error:
-        raise OptionError(f"{name}: {error}") from error
+        if isinstance(record.get("segments"), dict):
+            # What the file leaves out is as in a recipe, not as in the library.
+            record["segments"] = dataclasses.asdict(DEFAULT_SEGMENTS) | record["segments"]
+        _expand(record, "run", "")
+        if isinstance(record.get("sources"), list):
+            for number, source in enumerate(record["sources"]):
+                _expand(source, "path", f"sources[{number}].")
+
+    return read_yaml(path, Settings, prepare)
 
 
-def _build(kind: type, record: Any, where: str) -> Any:
-    """Return a dataclass of a mapping, and those inside it."""
-    place = where.rstrip(".")
-    if not isinstance(record, dict):
-        raise OptionError(
-            f"{place or 'the file'}: expected keys and values, found {_shown(record)}"
-        )
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in record:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)
-            raise OptionError(f"unknown key {where}{key}; the nearest known one is {near[0]}")
-    for key, field in fields.items():
-        if key not in record and field.default is dataclasses.MISSING:
-            raise OptionError(f"{where}{key} is missing")
-    values = {key: _value(hints[key], value, f"{where}{key}") for key, value in record.items()}
-    if kind is Settings and "segments" in record:
-        # What the file leaves out is as in a recipe, not as in the library.
-        given = {key: getattr(values["segments"], key) for key in record["segments"]}
-        values["segments"] = dataclasses.replace(DEFAULT_SEGMENTS, **given)
-    try:
-        return kind(**values)
-    except OptionError as error:
-        raise OptionError(f"{place}: {error}" if place else str(error)) from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """Return a value as the type that a key has."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, f"{where}.")
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise OptionError(f"{where} must be a list, not {_shown(value)}")
-        return tuple(_value(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is Literal:
-        if value not in inner:
-            raise OptionError(f"{where} must be one of {', '.join(map(str, inner))}, "
-                              f"not {_shown(value)}")  # fmt: skip
-        return value
-    assert not isinstance(hint, types.UnionType)
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        kinds = {float: "a number", int: "a whole number", str: "text"}
-        raise OptionError(f"{where} must be {kinds[hint]}, not {_shown(value)}")
-    return _expanded(value, where) if where.endswith(("path", "run")) else value
-
-
-def _expanded(text: str, where: str) -> str:
-    """Return a path with the environment's variables in it; all of them have to be set."""
-    expanded = os.path.expanduser(os.path.expandvars(text))
+def _expand(record: Any, key: str, where: str) -> None:
+    """Put the environment's variables into a path; all of them have to be set."""
+    if not isinstance(record, dict) or not isinstance(record.get(key), str):
+        return
+    expanded = os.path.expanduser(os.path.expandvars(record[key]))
     if "$" in expanded:
-        raise OptionError(f"{where} is {expanded}; set that environment variable to a folder")
-    return expanded
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:60]
+        raise OptionError(f"{where}{key} is {expanded}; set that environment variable to a folder")
+    record[key] = expanded
