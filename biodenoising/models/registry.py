@@ -21,7 +21,7 @@ from biodenoising.models.cards import Card, read_card
 from biodenoising.storage import printable, sha256_of
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-DEFAULT_MODEL = "demucs"
+DEFAULT_MODEL = "compact"
 Weights = dict[str, NDArray[np.float32]]
 
 

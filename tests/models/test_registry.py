@@ -40,7 +40,7 @@ def own_model(tiny_model: Path, tmp_path: Path) -> Path:
 
 def test_every_shipped_model_is_whole() -> None:
     names = list_models()
-    assert names[0] == "demucs"
+    assert names[0] == "compact"
     assert {"noisereduce", "noisereduce-nonstationary"} <= set(names)
     for name in names:
         card = find_model(name)
@@ -56,7 +56,7 @@ def test_a_model_is_found_by_any_of_its_files(own_model: Path, suffix: str) -> N
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ModelError, match=r"no model 'demux'; choose one of demucs, .*noisereduce"):
+    with pytest.raises(ModelError, match=r"no model 'demux'; choose one of compact, .*noisereduce"):
         find_model("demux")
 
 
