@@ -16,7 +16,7 @@ from biodenoising.models import gating
 from biodenoising.models.cards import SIZES, Card
 from biodenoising.models.lengths import valid_length
 from biodenoising.models.registry import load_graph, load_weights
-from biodenoising.models.spectra import Grid
+from biodenoising.models.spectra import Grid, analyze, synthesize
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Batch = NDArray[np.float32]
@@ -90,7 +90,7 @@ class OnnxRuntime:
         self._card = card
         self._grid = (
             Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
-            if (card.architecture == "masknet")
+            if card.architecture == "masknet"
             else None
         )
 
@@ -98,8 +98,8 @@ class OnnxRuntime:
         """Return the denoised waveforms, (batch, samples)."""
         noisy = _pad(batch, self._card)
         if self._grid is not None:
-            (masked,) = self._session.run(None, {"noisy": self._grid.analyze(noisy)})
-            clean = self._grid.synthesize(masked, batch.shape[1])
+            (masked,) = self._session.run(None, {"noisy": analyze(noisy, self._grid)})
+            clean = synthesize(masked, batch.shape[1], self._grid)
         else:
             clean = self._session.run(None, {"noisy": noisy[:, None]})[0][:, 0]
         return np.ascontiguousarray(clean[:, : batch.shape[1]])

@@ -27,7 +27,3 @@ class Waiting:
         """Remove and return the oldest samples."""
         taken, self._blocks = self._blocks[:, :samples], self._blocks[:, samples:]
         return taken
-
-    def look(self, start: int, samples: int) -> Block:
-        """Return samples from `start` on, as many as there are, and leave them."""
-        return self._blocks[:, start : start + samples]

@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from biodenoising.models.spectra import Grid
+
 COMPRESSION = 0.3
 SLOPE = 0.2  # of the activation below zero; a learnt one costs a tenth of the training
 SMALLEST = 1e-6  # power of a bin below which its phase says nothing
 
 
 @dataclass(frozen=True)
-class MaskNetSettings:
+class MaskNetSettings(Grid):
     """Size and shape; windows and hop in samples, `causal` hears no frame ahead of its own.
 
     `floor` is the share of the input that is always left. It costs little where the network is
@@ -47,21 +49,6 @@ class MaskNetSettings:
             raise ValueError("floor must be at least 0 and below 1")
         if self.bands % 2 ** len(self.channels):
             raise ValueError(f"{self.bands} bands cannot be halved {len(self.channels)} times")
-
-    @property
-    def bands(self) -> int:
-        """Bands of the common grid: the short transform's bins without the highest."""
-        return self.short // 2
-
-    @property
-    def fold(self) -> int:
-        """Bins of the long transform in one band."""
-        return self.long // self.short
-
-    @property
-    def margin(self) -> int:
-        """Silence put before and behind a waveform so that every sample is in all its frames."""
-        return self.long - self.hop
 
 
 class MaskNet(nn.Module):

@@ -37,44 +37,48 @@ class Grid:
         """Silence before and behind a waveform, so that every sample is in all its frames."""
         return self.long - self.hop
 
-    def analyze(self, noisy: Samples) -> Samples:
-        """Return folded spectra, white noise at unit power.
 
-        Shape: (rows, samples), a whole number of hops, to (rows, 2, 1 + fold, frames, bands): real
-        and imaginary parts; the short transform, then the long one's bins.
-        """
-        padded = np.pad(noisy, ((0, 0), (self.margin, self.margin)))
-        inset = (self.long - self.short) // 2
-        short = self._transform(padded[:, inset : padded.shape[1] - inset], self.short)
-        long = self._transform(padded, self.long)
-        folded = long.reshape(*long.shape[:2], self.bands, self.fold).transpose(0, 3, 1, 2)
-        both = np.concatenate([short[:, None], folded], axis=1)
-        return np.stack([both.real, both.imag], axis=1)
+def analyze(noisy: Samples, grid: Grid) -> Samples:
+    """Return folded spectra, white noise at unit power.
 
-    def synthesize(self, spectra: Samples, samples: int) -> Samples:
-        """Return the waveforms, (rows, samples), of folded spectra."""
-        both = spectra[:, 0] + 1j * spectra[:, 1]
-        long = both[:, 1:].transpose(0, 2, 3, 1).reshape(*both[:, 0].shape[:2], -1)
-        inset = (self.long - self.short) // 2
-        heard = self._inverse(long, self.long, self.margin, samples)
-        heard += self._inverse(both[:, 0], self.short, self.margin - inset, samples)
-        return heard
+    Shape: (rows, samples), a whole number of hops, to (rows, 2, 1 + fold, frames, bands): real
+    and imaginary parts; the short transform, then the long one's bins.
+    """
+    padded = np.pad(noisy, ((0, 0), (grid.margin, grid.margin)))
+    inset = (grid.long - grid.short) // 2
+    short = _transform(padded[:, inset : padded.shape[1] - inset], grid.short, grid.hop)
+    long = _transform(padded, grid.long, grid.hop)
+    folded = long.reshape(*long.shape[:2], grid.bands, grid.fold).transpose(0, 3, 1, 2)
+    both = np.concatenate([short[:, None], folded], axis=1)
+    return np.stack([both.real, both.imag], axis=1)
 
-    def _transform(self, padded: Samples, size: int) -> NDArray[np.complex64]:
-        frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, :: self.hop]
-        bins: NDArray[np.complex64] = fft.rfft(frames * _window(size), axis=2)
-        return bins[:, :, :-1] * np.float32((size / 2) ** -0.5)
 
-    def _inverse(self, bins: NDArray[np.complex64], size: int, start: int, samples: int) -> Samples:
-        # The highest bin is not used: its place is filled up with zero.
-        frames = fft.irfft(bins * np.float32((size / 2) ** 0.5), n=size, axis=2)
-        frames = frames * (_window(size) * np.float32(2 * self.hop / size))
-        rows, count, steps = len(frames), frames.shape[1], size // self.hop
-        hops = frames.reshape(rows, count, steps, self.hop)
-        waves = np.zeros((rows, count + steps - 1, self.hop), np.float32)
-        for step in range(steps):
-            waves[:, step : step + count] += hops[:, :, step]
-        return waves.reshape(rows, -1)[:, start : start + samples]
+def synthesize(spectra: Samples, samples: int, grid: Grid) -> Samples:
+    """Return the waveforms, (rows, samples), of folded spectra."""
+    both = spectra[:, 0] + 1j * spectra[:, 1]
+    long = both[:, 1:].transpose(0, 2, 3, 1).reshape(*both[:, 0].shape[:2], -1)
+    inset = (grid.long - grid.short) // 2
+    heard = _inverse(long, grid.long, grid.hop, grid.margin, samples)
+    heard += _inverse(both[:, 0], grid.short, grid.hop, grid.margin - inset, samples)
+    return heard
+
+
+def _transform(padded: Samples, size: int, hop: int) -> NDArray[np.complex64]:
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::hop]
+    bins: NDArray[np.complex64] = fft.rfft(frames * _window(size), axis=2)
+    return bins[:, :, :-1] * np.float32((size / 2) ** -0.5)
+
+
+def _inverse(bins: NDArray[np.complex64], size: int, hop: int, start: int, samples: int) -> Samples:
+    # The highest bin is not used: its place is filled up with zero.
+    frames = fft.irfft(bins * np.float32((size / 2) ** 0.5), n=size, axis=2)
+    frames = frames * (_window(size) * np.float32(2 * hop / size))
+    rows, count, steps = len(frames), frames.shape[1], size // hop
+    hops = frames.reshape(rows, count, steps, hop)
+    waves = np.zeros((rows, count + steps - 1, hop), np.float32)
+    for step in range(steps):
+        waves[:, step : step + count] += hops[:, :, step]
+    return waves.reshape(rows, -1)[:, start : start + samples]
 
 
 def _window(size: int) -> Samples:
