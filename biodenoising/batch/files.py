@@ -18,7 +18,7 @@ from biodenoising.audio import open_reader, open_writer, verify
 from biodenoising.errors import AudioWriteError, BatchError
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.inference.waiting import Block
-from biodenoising.models.registry import DEFAULT_MODEL
+from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import printable, sha256_of, whole_file
 
 BLOCK_FRAMES = 1 << 16

@@ -21,7 +21,7 @@ from biodenoising.batch.work import Job, Outcome, Recipe
 from biodenoising.batch.workers import processors, run_jobs
 from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
-from biodenoising.models.registry import DEFAULT_MODEL
+from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import printable, remove_leftovers, require_writable_folder
 
 Observer = Callable[[Outcome], None]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from biodenoising.errors import BiodenoisingError
+from biodenoising.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from biodenoising.batch.plan import Plan
@@ -57,7 +58,7 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--model",
-    default="demucs",
+    default=DEFAULT_MODEL,
     show_default=True,
     metavar="NAME|PATH",
     help="A model's name (see biodenoise-models list) or the path of a model card.",

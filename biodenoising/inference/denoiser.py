@@ -16,7 +16,8 @@ from biodenoising.inference.chunks import Stitcher
 from biodenoising.inference.level import Levelled, Stage
 from biodenoising.inference.runtimes import GatingRuntime, open_runtime
 from biodenoising.inference.waiting import Block, Waiting
-from biodenoising.models.registry import DEFAULT_MODEL, find_model
+from biodenoising.models import DEFAULT_MODEL
+from biodenoising.models.registry import find_model
 
 LOWEST_RATE_HZ = 100.0
 HIGHEST_RATE_HZ = 2_000_000.0

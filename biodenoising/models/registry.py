@@ -16,12 +16,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from biodenoising.errors import ModelError
-from biodenoising.models import gating
+from biodenoising.models import DEFAULT_MODEL, gating
 from biodenoising.models.cards import Card, read_card
 from biodenoising.storage import printable, sha256_of
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-DEFAULT_MODEL = "compact"
 Weights = dict[str, NDArray[np.float32]]
 
 

@@ -49,6 +49,19 @@ def test_every_option_is_in_the_help_with_a_text() -> None:
         assert option.opts[-1] in shown
 
 
+def test_command_and_library_denoise_with_the_same_model(biodenoise, tree) -> None:
+    import inspect
+
+    from biodenoising import denoise, list_models
+
+    tree.add("a.wav")
+    shown = biodenoise(tree.input, tree.output, "--dry-run", model=None)
+    assert shown.exit_code == 0
+    first = list_models()[0]
+    assert inspect.signature(denoise).parameters["model"].default == first
+    assert first in shown.stdout
+
+
 def test_version_prints_the_installed_one(biodenoise) -> None:
     import biodenoising
 
