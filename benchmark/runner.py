@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -77,7 +78,7 @@ def _pool_until_broken(
     """Work through the tasks; return those that were under way when a worker died."""
     context = multiprocessing.get_context("spawn")
     running: dict[Future[list[Row]], Task] = {}
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_watch_parent) as pool:
         while True:
             for task in islice(tasks, QUEUED_A_WORKER * workers - len(running)):
                 running[pool.submit(run_task, job, task)] = task
@@ -92,6 +93,18 @@ def _pool_until_broken(
                     broken.append(task)
             if broken:
                 return broken + list(running.values())
+
+
+def _watch_parent() -> None:
+    """End this worker as soon as the run that started it is gone, killed for example."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def run_task(job: Job, task: Task) -> list[Row]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +72,36 @@ def test_a_run_is_resumed_repeated_and_checked(
     table.write_text(table.read_text().replace("| oracle |", "| oracle  |", 1))
     assert main([*arguments, "--check"]) == 1
     assert "is not what results.json gives" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+def test_workers_end_with_a_killed_run(own_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    slow, born = tmp_path / "slow.py", tmp_path / "worker"
+    slow.write_text(
+        "import os, pathlib, time\n"
+        f"half = pathlib.Path({str(tmp_path / 'half')!r})\n"
+        "half.write_text(str(os.getppid()))\n"
+        f"half.rename({str(born)!r})\n"
+        "time.sleep(20)\n"
+    )
+    system = f"slow={sys.executable} {slow} {{input}} {{output}}"
+    arguments = _arguments(own_folders, tmp_path, "--only", "slow", "--system", system)
+    run = subprocess.Popen([sys.executable, "-m", "benchmark", *arguments])
+    try:
+        _until(born.exists)
+        worker = Path("/proc") / born.read_text()
+        assert worker.exists()
+    finally:
+        run.kill()
+        run.wait()
+    _until(lambda: not worker.exists())
+
+
+def _until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_unmade_mixtures_are_rows_that_blame_nobody(own_folders: tuple[Path, Path]) -> None:
