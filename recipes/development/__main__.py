@@ -1,0 +1,88 @@
+"""Score models on the development set.
+
+    python -m recipes.development [--corpus CORPUS] NAME[=CARD] ...
+
+Prints a table, the first model being what the others are compared with, mixture by mixture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from biodenoising import BiodenoisingError, Denoiser
+from biodenoising.metrics import bootstrap_interval, si_sdr
+from recipes.development.mixing import group_of, mixtures
+
+HEADER = "| model | median dB [95 %] | mean dB | made worse | to the first, median dB [95 %] |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and run; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.development",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("models", nargs="+", metavar="NAME[=CARD]")
+    parser.add_argument("--corpus", type=Path, default=os.environ.get("BIODENOISING_CORPUS"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/development"))
+    parser.add_argument("--per-clip", type=int, default=2, metavar="N")
+    options = parser.parse_args(arguments)
+    if options.corpus is None:
+        parser.error("name a corpus: --corpus or BIODENOISING_CORPUS")
+    try:
+        models = {
+            name: Denoiser(card or name, threads=1)
+            for name, _, card in (text.partition("=") for text in options.models)
+        }
+        table = score(models, Path(options.corpus), options.folder, options.per_clip)
+    except BiodenoisingError as error:
+        print(f"development: {error}", file=sys.stderr)
+        return 2
+    print(table)
+    return 0
+
+
+def score(models: dict[str, Denoiser], corpus: Path, folder: Path, per_clip: int = 2) -> str:
+    """Return the table of models; every improvement goes to FOLDER/improvements.json too."""
+    gains: dict[str, list[float]] = {name: [] for name in models}
+    clips, groups = [], []
+    for plan, mixture in tqdm(mixtures(corpus, folder, per_clip), unit="mixture", disable=None):
+        before = si_sdr(mixture.noisy, mixture.clean)
+        for name, denoiser in models.items():
+            clean = denoiser.denoise(mixture.noisy, mixture.sample_rate)
+            gains[name].append(si_sdr(clean, mixture.clean) - before)
+        clips.append(plan.clip)
+        groups.append(group_of(plan))
+    record = {"clips": [Path(clip).name for clip in clips], "improvements_db": gains}
+    (folder / "improvements.json").write_text(json.dumps(record), encoding="utf-8")
+    kinds = sorted(set(groups))
+    counts = " | ".join(f"{kind} ({groups.count(kind)})" for kind in kinds)
+    lines = [f"{HEADER} {counts} |", "|" + "---|" * (5 + len(kinds))]
+    first = np.array(next(iter(gains.values())))
+    for name, values in gains.items():
+        data = np.array(values)
+        interval = bootstrap_interval(data, groups=clips)
+        paired = bootstrap_interval(data - first, groups=clips)
+        cells = [
+            name,
+            f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]",
+            f"{data.mean():.2f}",
+            f"{100 * np.mean(data < 0):.1f} %",
+            f"{paired.value:+.2f} [{paired.low:+.2f}, {paired.high:+.2f}]",
+            *(f"{np.median(data[np.array(groups) == kind]):.1f}" for kind in kinds),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The development set: clips that nothing is trained on and that no benchmark holds.
+
+Calls are the vocal clips of a corpus's set `research`, whose licence nobody could make out, so that
+they are neither trained on nor published; recordings and sources that `train` also has are left
+out. Noise is that of `research` and what training holds back. Mixed as the benchmark mixes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import soundfile
+
+from benchmark.catalogue import open_set
+from benchmark.mixtures import Mixture, Plan
+from benchmark.sets import Settings
+from biodenoising.corpus.clips import Row, is_held_back, read_clip, read_rows
+
+LEAST_SNR_DB = 15.0
+MOST_OF_A_TAXON = 3
+# In these the benchmark's own rules see animals, or nothing that an ear hears.
+REFUSED_NOISES = ("insects", "ultrasonic")
+
+
+def mixtures(corpus: Path, folder: Path, per_clip: int = 2) -> Iterator[tuple[Plan, Mixture]]:
+    """Yield every mixture; `folder` gets the clips, high-passed, and is made anew."""
+    rows = sorted(read_rows(corpus), key=lambda row: str(row["sha256"]))
+    shutil.rmtree(folder, ignore_errors=True)
+    for kind, chosen in (("clean", _calls(rows)), ("noise", _noises(rows))):
+        (folder / kind).mkdir(parents=True)
+        for row in chosen:
+            label = row["group"] if kind == "clean" else row["noise_type"]
+            corner_hz = (row.get("highpass_hz") or 0.0) if kind == "clean" else 0.0
+            samples = read_clip(corpus / row["path"], corner_hz)
+            path = folder / kind / f"{label}_{row['sha256'][:8]}.wav"
+            soundfile.write(path, samples, row["sample_rate"], subtype="FLOAT")
+    settings = Settings(own_clean=folder / "clean", own_noise=folder / "noise", per_clip=per_clip)
+    opened = open_set("own", settings)
+    for plan in opened.plans():
+        yield plan, opened.load(plan)
+
+
+def group_of(plan: Plan) -> str:
+    """Return the animal group of a mixture's call."""
+    return Path(plan.clip).name.split("_")[0]
+
+
+def _calls(rows: list[Row]) -> list[Row]:
+    trained = [row for row in rows if row["set"] == "train"]
+    recordings = {row["recording"] for row in trained}
+    sources = {row["source"] for row in trained if row["kind"] == "vocal"}
+    taken: Counter[str] = Counter()
+    chosen = []
+    for row in rows:
+        if (
+            row["set"] == "research"
+            and row["kind"] == "vocal"
+            and row["recording"] not in recordings
+            and row["source"] not in sources
+            and (row.get("est_snr_db") or 0.0) >= LEAST_SNR_DB
+            and taken[row["taxon"]] < MOST_OF_A_TAXON
+        ):
+            taken[row["taxon"]] += 1
+            chosen.append(row)
+    return chosen
+
+
+def _noises(rows: list[Row]) -> list[Row]:
+    recordings = {row["recording"] for row in rows if row["set"] == "train"}
+    return [
+        row
+        for row in rows
+        if row["kind"] == "noise"
+        and row["noise_type"] not in REFUSED_NOISES
+        and (
+            (row["set"] == "research" and row["recording"] not in recordings)
+            or (row["set"] == "train" and is_held_back(row["recording"]))
+        )
+    ]
