@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import yaml
 
+from biodenoising.corpus.clips import is_held_back
 from biodenoising.corpus.manifest import Row, read_manifest
 from biodenoising.corpus.synthesis import synthesize_call, synthesize_noise
 from recipes.pseudo_clean.__main__ import main
@@ -94,3 +95,48 @@ def project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Project:
 def recording() -> Callable[..., None]:
     """Writes a recording."""
     return write_recording
+
+
+RESEARCH_RATE_HZ = 16_000
+HELD = next(f"n{i}" for i in range(100) if is_held_back(f"n{i}"))
+KEPT = next(f"n{i}" for i in range(100) if not is_held_back(f"n{i}"))
+
+
+@pytest.fixture
+def research_corpus(tmp_path: Path) -> Path:
+    """A corpus with one call and two noises that the development set may take."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    calls = [
+        ("research", "good", "r1", "lab", 30.0),
+        ("research", "noisy", "r2", "lab", 10.0),
+        ("research", "trained", "t1", "lab", 30.0),
+        ("research", "same-source", "r3", "trainer", 30.0),
+        ("train", "trained-too", "t1", "trainer", 30.0),
+        ("benchmark", "measured", "b1", "lab", 30.0),
+    ]
+    noises = [
+        ("research", "rain", "m1"), ("research", "insects", "m2"), ("train", "wind", HELD),
+        ("train", "wind", KEPT), ("benchmark", "rain", "m3"),
+    ]  # fmt: skip
+    rows = [
+        {"kind": "vocal", "set": s, "taxon": name, "group": "frog", "recording": recording,
+         "source": source, "est_snr_db": snr_db, "path": f"{name}.wav", "noise_type": ""}
+        for s, name, recording, source, snr_db in calls
+    ] + [
+        {"kind": "noise", "set": s, "taxon": "", "group": "none", "recording": recording,
+         "source": "n", "path": f"{s}-{recording}.wav", "noise_type": kind}
+        for s, kind, recording in noises
+    ]  # fmt: skip
+    times = np.arange(2 * RESEARCH_RATE_HZ) / RESEARCH_RATE_HZ
+    for number, row in enumerate(rows):
+        row |= {"sha256": f"{number:064x}"[::-1], "sample_rate": RESEARCH_RATE_HZ}
+        tone = np.sin(2 * np.pi * 1_000 * times) * (times % 0.5 < 0.2)
+        noise = rng.standard_normal(len(times))
+        samples = noise if row["kind"] == "noise" else tone
+        soundfile.write(
+            folder / row["path"], 0.3 * samples / np.abs(samples).max(), RESEARCH_RATE_HZ
+        )
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder

@@ -1,0 +1,127 @@
+"""Train every student on every kind of target and write what came of it to recipes/RESULTS.md.
+
+    python -m recipes.experiments RUN [--again RUN] [--corpus CORPUS] [--only PATTERN]
+
+RUN is a finished run of the recipe (recipes/field), `--again` one with a student of the first round
+among its teachers. Everything goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from biodenoising import BiodenoisingError, Denoiser
+from biodenoising.storage import whole_file
+from biodenoising.training.configuration import read_settings
+from biodenoising.training.export import export_run
+from biodenoising.training.runs import run_training
+from biodenoising.training.settings import TrainingSettings
+from recipes.development.__main__ import score
+from recipes.experiments.corpora import CHOSEN, TEACHERS, build
+
+HERE = Path(__file__).resolve().parent
+STUDENTS = ("compact", "demucs", "cleanunet")
+SYNTHESIS, AGAIN = "chosen + synthesis", "chosen + synthesis + self-training"
+KINDS = (*TEACHERS, CHOSEN, SYNTHESIS, AGAIN)
+SYNTHESIZED = 0.3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and run; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished run of the recipe")
+    parser.add_argument("--again", type=Path, help="the run with a student as a teacher")
+    parser.add_argument("--corpus", type=Path, default=os.environ.get("BIODENOISING_CORPUS"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/experiments"))
+    parser.add_argument("--students", type=Path, default=HERE, help="folder of their YAML files")
+    parser.add_argument("--only", default="*", help="of STUDENT/TARGETS, a shell pattern")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "RESULTS.md")
+    options = parser.parse_args(arguments)
+    if options.corpus is None:
+        parser.error("name a corpus to score on: --corpus or BIODENOISING_CORPUS")
+    kinds = [kind for kind in KINDS if kind != AGAIN or options.again]
+    chosen = [
+        (student, kind)
+        for student in STUDENTS
+        for kind in kinds
+        if fnmatch.fnmatchcase(f"{student}/{kind}", options.only)
+    ]
+    try:
+        runs = [_train(*pair, options) for pair in chosen]
+        models = {name: Denoiser(path, threads=1) for name, path, _ in runs}
+        table = score(models, Path(options.corpus), options.folder / "development")
+    except BiodenoisingError as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        return 2
+    words = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", "recipes.experiments", *map(str, words)])
+    with whole_file(options.results) as temporary:
+        temporary.write_text(_page(command, table, [record for *_, record in runs]))
+    print(table)
+    return 0
+
+
+def _train(
+    student: str, kind: str, options: argparse.Namespace
+) -> tuple[str, Path, dict[str, Any]]:
+    """Train one student on one kind; return its name, card and what is worth telling."""
+    source = options.again if kind == AGAIN else options.run
+    corpora = options.folder / ("corpora-again" if kind == AGAIN else "corpora")
+    corpus = build(CHOSEN if kind in (SYNTHESIS, AGAIN) else kind, source, corpora)
+    settings = _settings(student, kind, options.students)
+    folder = options.folder / "runs" / settings.name
+    finished = folder / "finished.json"
+    card = folder / "model" / f"{settings.name}.json"
+    if not finished.exists():
+        print(f"{student} on {kind}", file=sys.stderr)
+        summary = run_training(settings, [corpus], folder)
+        export_run(settings, [corpus], folder, card.parent)
+        record = {
+            "student": student, "targets": kind, "steps": summary.step, "seed": settings.seed,
+            "minutes": round(summary.used_s / 60, 1), "batch": settings.batch,
+            "samples": settings.mixtures.samples,
+        }  # fmt: skip
+        with whole_file(finished) as temporary:
+            temporary.write_text(json.dumps(record))
+    return f"{student}, {kind}", card, json.loads(finished.read_text())
+
+
+def _settings(student: str, kind: str, folder: Path) -> TrainingSettings:
+    settings = read_settings(folder / f"{student}.yaml")
+    share = SYNTHESIZED if kind in (SYNTHESIS, AGAIN) else 0.0
+    name = f"{student}-{kind}".replace(" + ", "-").replace(" ", "-")
+    mixtures = dataclasses.replace(settings.mixtures, synthesized_calls=share)
+    return dataclasses.replace(settings, name=name, mixtures=mixtures)
+
+
+def _page(command: str, table: str, records: Sequence[dict[str, Any]]) -> str:
+    rows = "\n".join(
+        f"| {r['student']} | {r['targets']} | {r['steps']} x {r['batch']} x {r['samples']} | "
+        f"{r['seed']} | {r['minutes']} |"
+        for r in records
+    )
+    return (
+        (HERE / "about.md").read_text()
+        + "\n## Scores\n\nOn the development set (recipes/development), made by\n\n"
+        + f"    {command}\n\non {platform.machine()}, {os.cpu_count()} cores:\n\n{table}\n\n"
+        + "## Runs\n\n| student | targets | steps x batch x samples | seed | minutes |\n"
+        + f"|---|---|---|---|---|\n{rows}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
