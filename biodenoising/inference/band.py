@@ -72,14 +72,14 @@ class Banded:
     def push(self, block: Block) -> Block:
         """Take the next input and return all output that it completes, maybe none."""
         self._outer_wait.put(block)
-        change = self._denoise(_stream(self._down, block, last=False), last=False)
-        return self._restore(_stream(self._up, change, last=False))
+        change = self._denoise(resample_block(self._down, block, last=False), last=False)
+        return self._restore(resample_block(self._up, change, last=False))
 
     def flush(self) -> Block:
         """Return what is left at the end of the recording."""
         empty = self._outer_wait.take(0)
-        change = self._denoise(_stream(self._down, empty, last=True), last=True)
-        rest = _stream(self._up, change, last=True)
+        change = self._denoise(resample_block(self._down, empty, last=True), last=True)
+        rest = resample_block(self._up, change, last=True)
         # Two roundings of the length may differ by some samples, all of them silent.
         missing = self._outer_wait.samples - rest.shape[1]
         return self._restore(np.pad(rest, ((0, 0), (0, max(0, missing)))))
@@ -123,6 +123,7 @@ class Highpass:
         return np.asarray(filtered, np.float32)
 
 
-def _stream(resampler: soxr.ResampleStream, block: Block, *, last: bool) -> Block:
+def resample_block(resampler: soxr.ResampleStream, block: Block, *, last: bool) -> Block:
+    """Pass the next block of a stream, (channels, samples), through a resampler; maybe none."""
     moved = resampler.resample_chunk(np.ascontiguousarray(block.T), last=last)
     return np.ascontiguousarray(moved.reshape(-1, block.shape[0]).T)

@@ -15,6 +15,7 @@ from biodenoising.inference.band import Banded, worked_rate
 from biodenoising.inference.chunks import Stitcher
 from biodenoising.inference.level import Levelled, Stage
 from biodenoising.inference.runtimes import GatingRuntime, open_runtime
+from biodenoising.inference.two_rates import TwoRates
 from biodenoising.inference.waiting import Block, Waiting
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.models.registry import find_model
@@ -124,7 +125,11 @@ class Denoiser:
         stitcher = Stitcher(self._runtime, self.card.chunking, channels, rate)
         if isinstance(self._runtime, GatingRuntime):
             return stitcher
-        return Levelled(stitcher, channels)
+        fine, decimation = Levelled(stitcher, channels), self.card.decimation
+        if decimation == 1:
+            return fine
+        stitcher = Stitcher(self._runtime, self.card.chunking, channels, rate / decimation)
+        return TwoRates(fine, Levelled(stitcher, channels), channels, decimation)
 
     def denoise(
         self,

@@ -56,7 +56,9 @@ class Chunking:
 class Card:
     """One model: how to build and run it, and where it came from.
 
-    `sample_rate` (Hz) is the rate at which time expansion 1 works. `training` and `metrics` are
+    `sample_rate` (Hz) is the rate at which time expansion 1 works. With a `decimation` above 1 the
+    network hears recordings at that fraction of their rate too, and what both hear is averaged.
+    `training` and `metrics` are
     free-form records for people. Hashes are SHA-256 of the files beside the card, or empty where a
     model has none.
     """
@@ -68,6 +70,7 @@ class Card:
     sample_rate: int
     chunking: Chunking
     arguments: dict[str, Any] = field(default_factory=dict)
+    decimation: int = 1
     parameters: int = 0
     weights_sha256: str = ""
     graph_sha256: str = ""
@@ -109,6 +112,8 @@ def read_card(path: Path) -> Card:
     if card.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(f"{name}: unknown architecture {card.architecture!r}; known: {known}")
+    if card.decimation < 1:
+        raise ModelError(f"{name}: decimation is {card.decimation}; it must be 1 or more")
     if card.name != path.stem:
         raise ModelError(f"{name}: the card is named {card.name!r}; file and card must agree")
     return card
@@ -120,7 +125,7 @@ def _check_types(card: Card) -> None:
     for field_name, kind in kinds.items():
         if not isinstance(getattr(card, field_name), kind):
             raise TypeError(f"{field_name} is not of type {kind.__name__}")
-    sizes = dataclasses.asdict(card.chunking)
+    sizes = dataclasses.asdict(card.chunking) | {"decimation": card.decimation}
     sizes |= {key: card.arguments[key] for key in SIZES.get(card.architecture, ())}
     for field_name, size in sizes.items():
         if not isinstance(size, int):
