@@ -37,7 +37,7 @@ $(VENV)/.peers: $(VENV)/.dev benchmark/requirements.txt
 	@touch $@
 
 demo: $(VENV)/.base ## denoise a real recording and draw it before and after, into demo/
-	$(BIN)/biodenoise $(DEMO) demo/denoised --residual demo/removed
+	$(BIN)/biodenoise $(DEMO) demo/denoised --residual demo/removed --overwrite
 	$(BIN)/python docs/demo/draw.py $(DEMO) demo/denoised/$(notdir $(DEMO)) demo/removed/$(notdir $(DEMO)) demo/before_after.png
 	@echo "listen to demo/denoised and demo/removed, look at demo/before_after.png"
 
