@@ -364,10 +364,10 @@ function scatter() {
   pen.save(); pen.translate(9, (top + bottom) / 2); pen.rotate(-Math.PI / 2); pen.textBaseline = "middle"; pen.fillText("calls changed by, dB", 0, 0); pen.restore();
   places = dots.map((d, i) => [px(xs[i]), py(ys[i]), d]);
   const grave = (d) => d.row[FLAGS].some((f) => !harmless.has(f));
-  const alpha = dots.length > 2000 ? .35 : .75;
+  const alpha = dots.length > 2000 ? .4 : .8;
   for (const flagged of [false, true]) {
     pen.fillStyle = ink(flagged ? "--bad" : "--dot");
-    for (const [x, y, d] of places) if (grave(d) === flagged) { pen.globalAlpha = flagged ? .9 : alpha; pen.beginPath(); pen.arc(x, y, dots.length > 500 ? 2.2 : 3.6, 0, 7); pen.fill(); }
+    for (const [x, y, d] of places) if (grave(d) === flagged) { pen.globalAlpha = alpha; pen.beginPath(); pen.arc(x, y, dots.length > 500 ? 2.2 : 3.6, 0, 7); pen.fill(); }
   }
   pen.globalAlpha = 1;
 }
