@@ -15,18 +15,13 @@ from numpy.typing import NDArray
 from biodenoising.errors import AudioValueError, OptionError
 from biodenoising.inference.denoiser import check_audio, denoise
 from biodenoising.report.pictures import Levels, Scale, levels, scale_of
-from biodenoising.report.stretch import facing
+from biodenoising.report.stretch import TITLES, facing, html_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLES = ("before", "after", "removed")
 PLAYED_S = 60.0
-STYLE = (
-    "display:grid;grid-template-columns:5em minmax(0,1fr);gap:.3em .8em;align-items:center;"
-    "max-width:60em;font-family:sans-serif"
-)
 
 
 def spectrogram(
@@ -101,21 +96,7 @@ class Comparison:
         """Return the notebook's view: at most the first minute, as PNG and MP3."""
         most = int(PLAYED_S * self.sample_rate)
         before, after = (x[:most] for x in _pair(self.before, self.after, self.sample_rate))
-        shown = facing(before, after, self.sample_rate)
-        sounds, speed = shown["other"] or shown["sounds"], shown["speed"]
-        rows = "".join(
-            f'<b>{title}</b><div><img alt="Spectrogram {title}" style="width:100%;height:9em;'
-            f'display:block" src="data:image/png;base64,{picture}"><audio controls preload="none" '
-            f'style="width:100%;height:2.2em" src="data:audio/mpeg;base64,{sound}"></audio></div>'
-            for title, picture, sound in zip(TITLES, shown["pictures"], sounds, strict=True)
-        )
-        slow = "" if speed == 1 else f", played {_speed_word(speed)}"
-        said = (
-            f"{len(before) / self.sample_rate:.3g} s, 0 to {self.sample_rate / 2000:g} kHz, "
-            f"{shown['low']:.0f} to {shown['high']:.0f} dB, played {shown['gain']:.0f} dB "
-            f"louder{slow}"
-        )
-        return f'<div style="{STYLE}">{rows}<span></span><small>{said}</small></div>'
+        return html_of(facing(before, after, self.sample_rate))
 
 
 def compare(audio: Any, sample_rate: float, **options: Any) -> Comparison:
@@ -185,7 +166,3 @@ def _pyplot() -> Any:
             "drawing needs matplotlib; install it by: pip install 'biodenoising[plot]'"
         ) from error
     return pyplot
-
-
-def _speed_word(speed: float) -> str:
-    return f"{1 / speed:g} times slower" if speed < 1 else f"{speed:g} times faster"

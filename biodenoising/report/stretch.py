@@ -17,6 +17,11 @@ from biodenoising.report.sounds import audible_speed, listening_gain_db, mp3
 
 Samples = NDArray[np.float32]
 SKIPPED_FRAMES = 1 << 18
+TITLES = ("before", "after", "removed")
+STYLE = (
+    "display:grid;grid-template-columns:5em minmax(0,1fr);gap:.3em .8em;align-items:center;"
+    "max-width:60em;font-family:sans-serif"
+)
 
 
 def card_of(task: Task, facts: Facts) -> dict[str, Any]:
@@ -61,6 +66,33 @@ def facing(
         "sounds": [_text(mp3(samples, sample_rate)) for samples in loud],
         "other": [_text(mp3(s, sample_rate * speed)) for s in loud] if speed != 1 else [],
     }
+
+
+def html_of(card: dict[str, Any]) -> str:
+    """Return pictures and players of a card as a piece of HTML that needs no script.
+
+    What cannot be heard at its own speed is played at another one.
+    """
+    speed = card["speed"]
+    rows = "".join(
+        f'<b>{title}</b><div><img alt="Spectrogram {title}" style="width:100%;height:9em;'
+        f'display:block;border-radius:5px 5px 0 0" src="data:image/png;base64,{picture}">'
+        '<audio controls preload="none" style="width:100%;height:2.2em" '
+        f'src="data:audio/mpeg;base64,{sound}"></audio></div>'
+        for title, picture, sound in zip(
+            TITLES, card["pictures"], card["other"] or card["sounds"], strict=True
+        )
+    )
+    said = [
+        f"{card['seconds']:.3g} s",
+        f"0 to {card['rate'] / 2000:g} kHz",
+        f"{card['low']:.0f} to {card['high']:.0f} dB",
+        f"played {card['gain']:.0f} dB louder" if card["gain"] >= 1 else "",
+        f"played {1 / speed:g} times slower" if speed < 1 else "",
+        f"played {speed:g} times faster" if speed > 1 else "",
+    ]
+    words = ", ".join(text for text in said if text)
+    return f'<div style="{STYLE}">{rows}<span></span><small>{words}</small></div>'
 
 
 def _cut(path: Path, facts: Facts, length_s: float) -> Samples:
