@@ -59,11 +59,14 @@ def build(gradio: Any, folder: Path) -> Any:
             with gradio.Column(scale=2, min_width=340):
                 said = gradio.Markdown(elem_id="verdict")
                 shown = gradio.HTML(HINT, elem_id="view")
-                place = gradio.Slider(0, 1, value=0, label="Shown from, s", visible=False)
-                files = gradio.File(
-                    label="Download: denoised, removed", file_count="multiple",
-                    interactive=False, visible=False, elem_id="downloads",
-                )  # fmt: skip
+                place = gradio.Slider(0, 1, value=0, step=0.1, label="Shown from, s", visible=False)
+                with gradio.Row():
+                    denoised = gradio.DownloadButton(
+                        "Download denoised", variant="primary", visible=False, elem_id="denoised"
+                    )
+                    removed = gradio.DownloadButton(
+                        "Download removed", visible=False, elem_id="removed"
+                    )
                 command = gradio.Code(
                     label="The same on the command line", language="shell", interactive=False,
                     visible=False, elem_id="command", buttons=["copy"], show_line_numbers=False,
@@ -94,7 +97,7 @@ def build(gradio: Any, folder: Path) -> Any:
                     maximum=max(done.latest_s, 0.1), value=done.facts.start_s,
                     visible=done.latest_s > 0,
                 ),
-                gradio.update(value=[str(p) for p in done.task.targets], visible=True),
+                *(gradio.update(value=str(path), visible=True) for path in done.task.targets),
                 gradio.update(value=work.command_line(name, choices), visible=True),
             )  # fmt: skip
 
@@ -102,7 +105,8 @@ def build(gradio: Any, folder: Path) -> Any:
             """Show another stretch."""
             return HINT if done is None else work.view(done, start_s)
 
-        button.click(denoise, [source, *fields], [kept, said, shown, place, files, command])
+        outputs = [kept, said, shown, place, denoised, removed, command]
+        button.click(denoise, [source, *fields], outputs)
         place.release(move, [kept, place], shown, show_progress="hidden")
     return page
 

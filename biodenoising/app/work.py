@@ -78,8 +78,8 @@ def denoise_recording(source: Path, folder: Path, choices: Choices, progress: Pr
         done_s += seconds
         progress(min(done_s / total_s, 1.0))
 
-    task = Task(Path(source.name), source, folder / source.name, folder / "removed" / source.name)
-    assert task.residual is not None
+    removed = folder / f"{source.stem}-removed{source.suffix}"
+    task = Task(Path(source.name), source, folder / source.name, removed)
     result = convert(
         source, task.output, task.residual, _denoiser(choices.model), choices.settings,
         FileOptions(), passed,
@@ -134,4 +134,7 @@ def _denoiser(model: str) -> Denoiser:
 
 
 def _change(what: str, value: float | None) -> str:
-    return "" if value is None else f"{what} {value:+.1f} dB".replace("-", "\u2212")
+    if value is None:
+        return ""
+    # Adding zero turns what was rounded to minus zero into zero.
+    return f"{what} {round(value, 1) + 0.0:+.1f} dB".replace("-", "\u2212").replace("+0.0", "0.0")

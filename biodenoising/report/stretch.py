@@ -19,9 +19,14 @@ Samples = NDArray[np.float32]
 SKIPPED_FRAMES = 1 << 18
 TITLES = ("before", "after", "removed")
 STYLE = (
-    "display:grid;grid-template-columns:5em minmax(0,1fr);gap:.3em .8em;align-items:center;"
-    "max-width:60em;font-family:sans-serif"
+    "display:grid;grid-template-columns:4.6em minmax(0,1fr);gap:.5em .7em;max-width:60em;"
+    "font-family:inherit"
 )
+AXIS = (
+    "display:flex;flex-direction:column;justify-content:space-between;align-items:flex-end;"
+    "height:9em;line-height:1.1;font-size:.9em"
+)
+PICTURE = "width:100%;height:9em;display:block;border-radius:5px;margin:0"
 
 
 def card_of(task: Task, facts: Facts) -> dict[str, Any]:
@@ -73,26 +78,30 @@ def html_of(card: dict[str, Any]) -> str:
 
     What cannot be heard at its own speed is played at another one.
     """
-    speed = card["speed"]
+    speed, start = card["speed"], card.get("start", 0.0)
     rows = "".join(
-        f'<b>{title}</b><div><img alt="Spectrogram {title}" style="width:100%;height:9em;'
-        f'display:block;border-radius:5px 5px 0 0" src="data:image/png;base64,{picture}">'
-        '<audio controls preload="none" style="width:100%;height:2.2em" '
-        f'src="data:audio/mpeg;base64,{sound}"></audio></div>'
+        f'<div style="{AXIS}"><span>{_hertz(card["rate"] / 2)}</span><b>{title}</b><span>0</span>'
+        f'</div><div><img alt="Spectrogram {title}" style="{PICTURE}" '
+        f'src="data:image/png;base64,{picture}"><audio controls preload="metadata" '
+        f'style="width:100%;height:2.2em" src="data:audio/mpeg;base64,{sound}"></audio></div>'
         for title, picture, sound in zip(
             TITLES, card["pictures"], card["other"] or card["sounds"], strict=True
         )
     )
     said = [
-        f"{card['seconds']:.3g} s",
-        f"0 to {card['rate'] / 2000:g} kHz",
-        f"{card['low']:.0f} to {card['high']:.0f} dB",
+        f"{start:.4g} to {start + card['seconds']:.4g} s",
+        f"0 to {_hertz(card['rate'] / 2)}",
+        f"colours {card['low']:.0f} to {card['high']:.0f} dB",
         f"played {card['gain']:.0f} dB louder" if card["gain"] >= 1 else "",
         f"played {1 / speed:g} times slower" if speed < 1 else "",
         f"played {speed:g} times faster" if speed > 1 else "",
     ]
-    words = ", ".join(text for text in said if text)
+    words = ", ".join(text for text in said if text).replace("-", "\u2212")
     return f'<div style="{STYLE}">{rows}<span></span><small>{words}</small></div>'
+
+
+def _hertz(frequency: float) -> str:
+    return f"{frequency / 1000:g} kHz" if frequency >= 1000 else f"{frequency:g} Hz"
 
 
 def _cut(path: Path, facts: Facts, length_s: float) -> Samples:

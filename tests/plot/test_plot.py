@@ -76,7 +76,7 @@ def test_bats_are_slowed_and_long_sounds_cut() -> None:
     bat = sound(40_000, 0.5, 250_000)
     assert "10 times slower" in Comparison(bat, bat / 2, 250_000)._repr_html_()
     long = sound(seconds=70, rate=8_000)
-    assert "60 s, 0 to 4 kHz" in Comparison(long, long, 8_000)._repr_html_()
+    assert "0 to 60 s, 0 to 4 kHz" in Comparison(long, long, 8_000)._repr_html_()
 
 
 def test_what_cannot_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
