@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from biodenoising.batch.plan import Plan
+from biodenoising.batch.plan import Plan, Task
 from biodenoising.batch.runner import TreeSummary
 from biodenoising.batch.work import Recipe
 from biodenoising.batch.workers import processors
@@ -37,7 +37,7 @@ from biodenoising.storage import printable, whole_file
 REPORT_NAME = "biodenoise-report.html"
 MARK = "<!doctype html><!-- biodenoise report -->"
 DEFAULT_FILES = 20
-SHARPER = 3  # decimals of seconds and dB: more is noise and bytes
+DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Card:
     """A file to be drawn: the index of its entry, and where it lies."""
 
     index: int
-    task: Any
+    task: Task
     facts: Facts
 
 
@@ -168,7 +168,7 @@ def _row(entry: Entry, flags: tuple[str, ...]) -> list[Any]:
         entry.status,
         list(flags),
         notes,
-        round(facts.duration_s, SHARPER),
+        round(facts.duration_s, DECIMALS),
         facts.sample_rate,
         facts.channels,
         facts.calls,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +138,32 @@ def test_the_shown_files_are_the_flagged_ones_and_a_cross_section() -> None:
     assert most_telling(entries, flags, 0) == []
     assert len(most_telling(entries, flags, 1000)) == 99
     assert most_telling(entries, flags, 1) == [7]
+
+
+MEASURE = """
+import resource, sys
+import subprocess
+import sys
+from pathlib import Path
+from biodenoising.batch.plan import Task
+from biodenoising.report.facts import examine
+examine(Task(Path("x"), Path(sys.argv[1]), Path(sys.argv[1]), None))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_nearly_flat_in_length(tmp_path: Path) -> None:
+    peaks = []
+    for seconds in (60, 960):
+        path = tmp_path / f"{seconds}.wav"
+        rng = np.random.default_rng(0)
+        with soundfile.SoundFile(path, "w", 48_000, 1, "PCM_16") as file:
+            for _ in range(seconds):
+                file.write(0.1 * rng.standard_normal(48_000))
+        shown = subprocess.run(
+            [sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(shown.stdout))
+    # The longer one alone has 184 MB of samples as float32.
+    assert peaks[1] < 1.3 * peaks[0]
