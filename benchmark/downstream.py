@@ -157,8 +157,8 @@ def _section(rows: list[Row]) -> str:
 
 
 def _unmeasured(results: dict[str, Any], name: str) -> str:
-    reason = results["missing"].get(name, "left out of the run, or it finds nothing even in the clean calls")
-    return f"Not measured: {reason}.\n"
+    left_out = f'left out of the run; `--only "{name}"` adds it'
+    return f"Not measured: {results['missing'].get(name, left_out)}.\n"
 
 
 def _cells(rows: list[Row]) -> list[str]:
