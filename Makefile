@@ -38,7 +38,7 @@ $(VENV)/.peers: $(VENV)/.dev benchmark/requirements.txt
 
 demo: $(VENV)/.base ## denoise a real recording and draw it before and after, into demo/
 	$(BIN)/biodenoise $(DEMO) demo/denoised --residual demo/removed --overwrite
-	$(BIN)/python docs/demo/draw.py $(DEMO) demo/denoised/$(notdir $(DEMO)) demo/removed/$(notdir $(DEMO)) demo/before_after.png
+	$(BIN)/python docs/demo/draw.py $(DEMO) demo/denoised/$(notdir $(DEMO)) demo/before_after.png
 	@echo "listen to demo/denoised and demo/removed, look at demo/before_after.png"
 
 test: $(VENV)/.dev ## run the tests but for the slow ones

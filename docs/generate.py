@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
+from biodenoising.cli.app import biodenoise_app
 from biodenoising.cli.data import data
 from biodenoising.cli.denoise import biodenoise
 from biodenoising.cli.models import models
@@ -30,6 +31,7 @@ def cli_page() -> str:
     parts = ["# Command line\n\nMade from the commands' own help by `make docs`.\n"]
     commands: list[tuple[str, click.Command, list[str]]] = [
         ("biodenoise", biodenoise, []),
+        ("biodenoise-app", biodenoise_app, []),
         ("biodenoise-models", models, []),
         *((f"biodenoise-models {name}", models, [name]) for name in models.commands),
         ("biodenoise-data", data, []),

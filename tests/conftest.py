@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 RATE_HZ = 16_000
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 Samples = NDArray[np.float32]
 
 
@@ -197,3 +199,16 @@ def command(tiny_model: Path) -> Iterator[Command]:
     made = Command(tiny_model)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium of this machine, driven by playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with api.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -14,8 +14,8 @@ import biodenoising
 PACKAGE = Path(biodenoising.__file__).parent
 ROOT = PACKAGE.parent
 ROOMS = (
-    "cli", "report", "training", "batch", "teachers", "corpus", "inference", "models", "audio",
-    "storage", "metrics", "errors",
+    "cli", "app", "plot", "report", "training", "batch", "teachers", "corpus", "inference",
+    "models", "audio", "storage", "metrics", "errors",
 )  # fmt: skip
 MODULE_LINES = 400
 FUNCTION_LINES = 60

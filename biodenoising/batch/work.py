@@ -36,6 +36,7 @@ class Recipe:
     settings: DenoiseSettings
     options: FileOptions
     overwrite: bool = False
+    inspect: Callable[[Task], object] | None = None  # looks at each output that is there
 
     def fingerprint(self, *, residual: bool) -> str:
         """Return a hash of what changes the outputs. Raises ModelError for an unknown model."""
@@ -62,13 +63,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one file ended; `message` says why it failed, `fatal` that no other can succeed."""
+    """How one file ended; `message` says why it failed, `fatal` that no other can succeed.
+
+    `seen` is what the recipe's `inspect` returned, or its error's words.
+    """
 
     name: Path
     status: Literal["done", "skipped", "failed"]
     message: str = ""
     result: FileResult | None = None
     fatal: bool = False
+    seen: object = None
 
 
 def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Outcome:
@@ -78,7 +83,7 @@ def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Ou
         input_sha256 = _hash_input(task.input)
         # Also when overwriting: such a run is gone on with by the same command.
         if _is_finished(job, input_sha256):
-            return Outcome(task.name, "skipped")
+            return Outcome(task.name, "skipped", seen=_inspected(task, recipe))
         if not recipe.overwrite:
             _refuse_foreign_output(job, input_sha256)
         result = convert(
@@ -91,7 +96,7 @@ def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Ou
             progress,
             _commit(job, recipe, input_sha256, begun),
         )
-        return Outcome(task.name, "done", result=result)
+        return Outcome(task.name, "done", result=result, seen=_inspected(task, recipe))
     except (OptionError, ModelError) as error:  # they do not know which file it is
         return failure(job, f"{printable(task.input)}: {error}")
     except BiodenoisingError as error:
@@ -99,6 +104,13 @@ def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Ou
     except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a row
         reason = " ".join(str(error).split()) or type(error).__name__
         return failure(job, f"{printable(task.input)}: failed unexpectedly ({reason})")
+
+
+def _inspected(task: Task, recipe: Recipe) -> object:
+    try:
+        return recipe.inspect(task) if recipe.inspect else None
+    except Exception as error:  # noqa: BLE001 - what is whole stays done, whatever is said of it
+        return " ".join(str(error).split()) or type(error).__name__
 
 
 def failure(job: Job, message: str, *, fatal: bool = False) -> Outcome:

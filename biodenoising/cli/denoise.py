@@ -45,6 +45,20 @@ class Band(click.ParamType[tuple[float, float]]):
             self.fail(f"{value!r} is no band; write for example 500-8000 or 20k-90k", param, ctx)
 
 
+class ReportCommand(click.Command):
+    """Lets `--report` stand alone before INPUT: only what ends in .html is its PATH."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join `--report` with its PATH, or with nothing."""
+        joined: list[str] = []
+        for word in args:
+            if joined and joined[-1] == "--report" and word.lower().endswith((".html", ".htm")):
+                joined[-1] = f"--report={word}"
+            else:
+                joined.append(word)
+        return super().parse_args(ctx, ["--report=" if w == "--report" else w for w in joined])
+
+
 def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -53,7 +67,10 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.command(
+    cls=ReportCommand,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
 @click.argument("input", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
@@ -132,6 +149,20 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     metavar="PATH",
     help="Append one JSON line per file and one for the run to this file.",
 )
+@click.option(
+    "--report",
+    metavar="[PATH]",
+    help="Write a page to look at and listen to: spectrograms, sounds, figures and flags.  "
+    "[default PATH: OUTPUT/biodenoise-report.html]",
+)
+@click.option(
+    "--report-files",
+    type=click.IntRange(0, 1000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Files that the report shows with pictures and sounds, about 0.4 MB each.",
+)
 @click.option("--quiet", is_flag=True, help="Print failures only.")
 @click.option(
     "--version",
@@ -151,6 +182,8 @@ def biodenoise(
     jobs: int,
     dry_run: bool,
     log_json: Path | None,
+    report: str | None,
+    report_files: int,
     quiet: bool,
     **chosen: Any,
 ) -> None:
@@ -169,6 +202,7 @@ def biodenoise(
         plan = _plan(input, output, recipe, residual, include, exclude)
         if log_json is not None:
             _check_log(log_json, input)
+        page = None if report is None else _page(report, plan, input, recipe)
         if not plan.tasks and not plan.unlisted:
             show.nothing_to_do(input)
             return
@@ -176,8 +210,14 @@ def biodenoise(
             show.dry_run(plan, recipe)
             return
         signal.signal(signal.SIGTERM, _interrupt)
+        if page is not None:
+            recipe = show.inspected(recipe)
         display = show.Display(plan, recipe, log_json, quiet=quiet)
         summary = display.run(jobs)
+        if page is not None and not show.write_report(
+            page, plan, recipe, summary, report_files, quiet=quiet
+        ):
+            sys.exit(EXIT_FAILURES)
     except BiodenoisingError as error:
         click.echo(f"biodenoise: {error}", err=True)
         sys.exit(EXIT_USAGE)
@@ -237,6 +277,15 @@ def _check_log(path: Path, source: Path) -> None:
         raise BatchError("--log-json lies inside INPUT, which is never written to")
     if path.is_dir() or not path.parent.is_dir():
         raise BatchError("--log-json must be a file in a folder that exists")
+
+
+def _page(given: str, plan: Plan, source: Path, recipe: Recipe) -> Path:
+    """Return where the report goes. Raises BatchError where it must not be written."""
+    from biodenoising.report.page import REPORT_NAME, check_report
+
+    page = Path(given) if given else plan.roots[0] / REPORT_NAME
+    check_report(page, source, overwrite=recipe.overwrite)
+    return page
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

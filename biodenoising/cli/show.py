@@ -113,6 +113,29 @@ class Display:
             click.echo(f"note     {len(noted) - NOTES_SHOWN} more files have notes in the manifest")
 
 
+def inspected(recipe: Recipe) -> Recipe:
+    """Return a recipe that has each file looked at for the report."""
+    from biodenoising.report.facts import examine
+
+    return dataclasses.replace(recipe, inspect=examine)
+
+
+def write_report(
+    path: Path, plan: Plan, recipe: Recipe, summary: TreeSummary, files: int, *, quiet: bool
+) -> bool:
+    """Write the report and say where it is, or why it is not."""
+    from biodenoising.report import page
+
+    try:
+        page.write_report(path, plan, recipe, summary, files=files)
+    except BiodenoisingError as error:
+        click.echo(f"biodenoise: no report: {error}", err=True)
+        return False
+    if not quiet:
+        click.echo(f"report   {printable(path)}")
+    return True
+
+
 def durations(plan: Plan) -> dict[Path, float]:
     """Return each file's duration in seconds by its header; what cannot be read counts as none."""
     found = {}

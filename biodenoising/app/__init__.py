@@ -1,0 +1,1 @@
+"""A local page for one recording at a time: drop it, look, listen, download."""

@@ -1,0 +1,1 @@
+"""What a person looks at: one page that shows and plays what a run did to its files."""
