@@ -67,26 +67,7 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, card: Card, threads: int = 0) -> None:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-        # They share no base class but Exception.
-        errors = tuple(e for e in vars(state).values() if _is_exception(e))
-        weights = load_weights(card)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.inter_op_num_threads = 1
-        # Errors come back as exceptions; the library's own log would only repeat them.
-        options.log_severity_level = 4
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
-        try:
-            options.add_external_initializers(list(weights), values)
-            graph = load_graph(card)
-            self._session = onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
-        except (*errors, RuntimeError) as error:
-            raise _mismatch(card, error) from error
+        self._session = open_session(card, load_graph(card), threads)
         self._card = card
         self._grid = (
             Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
@@ -103,6 +84,30 @@ class OnnxRuntime:
         else:
             clean = self._session.run(None, {"noisy": noisy[:, None]})[0][:, 0]
         return np.ascontiguousarray(clean[:, : batch.shape[1]])
+
+
+def open_session(card: Card, graph: bytes, threads: int) -> Any:
+    """Return an ONNX Runtime session of a graph without weights and the card's weights.
+
+    Raises ModelError where they do not fit.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    # They share no base class but Exception.
+    errors = tuple(e for e in vars(state).values() if _is_exception(e))
+    weights = load_weights(card)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    # Errors come back as exceptions; the library's own log would only repeat them.
+    options.log_severity_level = 4
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
+    try:
+        options.add_external_initializers(list(weights), values)
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except (*errors, RuntimeError) as error:
+        raise _mismatch(card, error) from error
 
 
 class TorchRuntime:
