@@ -7,8 +7,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,22 +32,31 @@ class Cost:
     peak_mb: float
 
 
+# A process counts the memory of the one that started it as its own peak: a small one starts it.
+LAUNCHER = """
+import json, os, sys, time
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+begun = time.perf_counter()
+process = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, used = os.wait4(process, 0)
+took = time.perf_counter() - begun
+code = os.waitstatus_to_exitcode(status)
+print(json.dumps([code, took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+"""
+
+
 def run(words: Sequence[str | Path], threads: int | None = None) -> Cost:
     """Run a command to its end, on `threads` threads where it asks. Raises if it fails."""
-    with tempfile.TemporaryFile() as said:
-        begun = time.perf_counter()
-        process = subprocess.Popen(
-            [os.fspath(word) for word in words],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=_with(threads),
-        )  # fmt: skip
-        _, status, used = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise BiodenoisingError(f"{words[2]}: ended with {process.returncode}: {last}")
-    return Cost(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    given = [os.fspath(word) for word in words]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, *given],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_with(threads), check=True,
+    )  # fmt: skip
+    code, wall_s, cpu_s, peak_mb = json.loads(done.stdout)
+    if code:
+        last = done.stderr.strip().splitlines()[-1:]
+        raise BiodenoisingError(f"{' '.join(given[-4:])}: ended with {code}: {last}")
+    return Cost(wall_s, cpu_s, peak_mb)
 
 
 def probe(name: str, *, threads: int | None = None, **arguments: Any) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def _turns(
             "times_faster": median(
                 [r.wall_s / c.wall_s for r, c in zip(costs[first], mine, strict=True)]
             ),
+            "processor_rtf": median([c.cpu_s for c in mine]) / audio_s,
             "peak_mb": max(c.peak_mb for c in mine),
         }
         for name, mine in costs.items()
@@ -204,7 +205,7 @@ def start(size: Size) -> Figures:
         "help_s": median([run([*BIODENOISE, "--help"]).wall_s for _ in range(repeats)])
     }
     for model in SHIPPED:
-        words = [*BIODENOISE, source, target, "--model", model, "--overwrite", "--quiet"]
+        words: list[str | Path] = [*BIODENOISE, source, target, "--model", model, "--quiet"]
         whole = []
         for _ in range(repeats):
             target.unlink(missing_ok=True)

@@ -25,8 +25,9 @@ class Stitcher:
         self, runtime: Runtime, chunking: Chunking, channels: int, sample_rate: float
     ) -> None:
         self._runtime, self._plan, self._rate = runtime, chunking, sample_rate
+        self._rows = max(chunking.batch, runtime.rows)
         # Wide recordings fill a batch with the channels of one chunk, narrow ones with chunks.
-        self._chunks_at_once = max(1, chunking.batch // channels)
+        self._chunks_at_once = max(1, self._rows // channels)
         self._input = np.zeros((channels, 0), np.float32)
         self._input_start = 0  # position in the recording of the first sample in _input
         self._start = 0  # position of the next chunk
@@ -115,7 +116,7 @@ class Stitcher:
 
     def _denoise(self, chunks: list[Block]) -> list[Block]:
         """Denoise chunks of equal length, a bounded number of their channels at a time."""
-        rows, batch = np.concatenate(chunks), self._plan.batch
+        rows, batch = np.concatenate(chunks), self._rows
         clean = [
             self._runtime.run(rows[i : i + batch], self._rate) for i in range(0, len(rows), batch)
         ]

@@ -121,6 +121,7 @@ class _OneByOne:
     """A teacher as the runtime that the stitching of chunks expects."""
 
     teacher: Teacher
+    rows: int = 1
 
     def run(self, batch: Wave, sample_rate: float) -> Wave:
         """Return the denoised waveforms, (batch, samples) in and out."""
