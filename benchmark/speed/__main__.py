@@ -39,8 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output.mkdir(parents=True, exist_ok=True)
     store = output / "speed.json"
     figures: Figures = json.loads(store.read_text()) if options.only and store.exists() else {}
-    partly = f", but for {', '.join(options.only)}, measured again later" if figures else ""
-    for name in [n for n in SECTIONS if n in options.only or not options.only]:
+    if "machine" not in figures:
+        figures["about"] = {
+            "command": shlex.join(["python", "-m", "benchmark.speed", *words]),
+            "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+            "partly": "",
+        }
+    elif options.only:
+        figures["about"]["partly"] = f", but for {', '.join(options.only)}, measured once more"
+    wanted = [name for name in SECTIONS if name in options.only or not options.only]
+    # Everything else is said beside what the machine is.
+    for name in wanted if "machine" in figures else dict.fromkeys(["machine", *wanted]):
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="biodenoise-speed-") as folder:
             size = Size(Path(folder), options.quick, options.long, options.teachers)
@@ -49,15 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except BiodenoisingError as error:
                 print(f"benchmark.speed: {name}: {error}", file=sys.stderr)
                 return 1
-        print(f"{name}: {time.monotonic() - begun:.0f} s")
-    if not figures.get("about") or not partly:
-        figures["about"] = {
-            "command": shlex.join(["python", "-m", "benchmark.speed", *words]),
-            "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        }
-    figures["about"]["partly"] = partly
-    store.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    (output / "SPEED.md").write_text(render(figures), encoding="utf-8")
+        print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
+        # A run that is stopped leaves what it has measured.
+        store.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        (output / "SPEED.md").write_text(render(figures), encoding="utf-8")
     draw(figures, output / "plots" / "speed.png")
     print(f"{output / 'SPEED.md'} written")
     return 0
