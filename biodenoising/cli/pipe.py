@@ -126,16 +126,12 @@ class Input(FileIO):
 
 
 def _greeting(name: Path, encoding: Any, denoiser: Denoiser, live: bool) -> str:
-    from biodenoising.batch.files import BLOCK_FRAMES
-    from biodenoising.inference.level import FRAME, REACH
-
-    rate, chunking = encoding.sample_rate, denoiser.card.chunking
+    rate = encoding.sample_rate
     sound = f"{printable(name)}: {encoding.channels} x {rate} Hz {encoding.subtype}"
     if live:
         late = 1000 * denoiser.latency() / rate
         return f"biodenoise: {sound}, live: comes out {late:.0f} ms later"
-    late = (chunking.samples * chunking.batch + FRAME * REACH + BLOCK_FRAMES) / rate
-    return f"biodenoise: {sound}, as for files: comes out about {late:.0f} s later (see --live)"
+    return f"biodenoise: {sound}, as for files: comes out some seconds later (see --live)"
 
 
 @contextmanager
