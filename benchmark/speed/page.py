@@ -58,10 +58,11 @@ def _paths(figures: Figures) -> str:
         + table(
             [
                 "what",
-                "RTF",
+                "RTF by the clock",
                 "x real time",
-                "times faster than its reference",
-                "processor seconds a second",
+                "faster than its reference",
+                "processor RTF",
+                "fewer processor seconds",
             ],
             rows,
         )

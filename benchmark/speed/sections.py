@@ -68,7 +68,7 @@ def machine(size: Size) -> Figures:
 
 def paths(size: Size) -> Figures:
     """A folder of files through the command, and the same through the reference path."""
-    files, seconds = (2, 15) if size.quick else (6, 30)
+    files, seconds = (2, 60) if size.quick else (6, 60)
     source, out = size.folder / "in", size.folder / "out"
     for number in range(files):
         write_noise(source / f"{number}.wav", seconds)

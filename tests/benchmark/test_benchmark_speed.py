@@ -57,3 +57,13 @@ def test_noise_has_the_length_it_should(tmp_path: Path) -> None:
 def test_the_page_is_what_the_figures_give() -> None:
     figures = json.loads((BENCHMARK / "speed.json").read_text(encoding="utf-8"))
     assert (BENCHMARK / "SPEED.md").read_text(encoding="utf-8") == render(figures)
+
+
+def test_every_table_has_a_head_for_every_column() -> None:
+    lines = (BENCHMARK / "SPEED.md").read_text(encoding="utf-8").splitlines()
+    heads = 0
+    for head, rule, body in zip(lines, lines[1:], lines[2:], strict=False):
+        if rule.startswith("|---"):
+            heads += 1
+            assert head.count("|") == rule.count("|") == body.count("|"), head
+    assert heads >= 3
