@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -83,8 +84,8 @@ def _cost(job: Job, name: str, seconds: float) -> Cost:
 
 def processor_seconds() -> float:
     """Return what this process and the commands it ran have taken so far."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _start_peak() -> float:

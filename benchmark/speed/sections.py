@@ -146,7 +146,7 @@ def peers(size: Size) -> Figures:
 
 def memory(size: Size) -> Figures:
     """Peak memory of the command on one file, by its length."""
-    minutes = (1, 4) if size.quick else (1, 10, 120)
+    minutes = (1, 10) if size.quick else (1, 10, 120)
     rows = {}
     for model in SHIPPED:
         # One model for two hours tells what the others need no hours to tell.
