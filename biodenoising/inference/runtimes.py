@@ -21,8 +21,8 @@ from biodenoising.models.spectra import Grid, analyze, synthesize
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Batch = NDArray[np.float32]
-# Each row at once takes a hundred megabytes or so.
-MOST_ROWS = 4
+# Each row at once takes 130 MB or so, and a run must stay below 500.
+MOST_ROWS = 2
 
 
 class Runtime(Protocol):
