@@ -75,15 +75,15 @@ class OnnxRuntime:
     """ONNX Runtime on the processor: a graph without weights, and the weights from memory.
 
     Rows are shared out among threads of our own: a recurrence has little that threads within a
-    network could share. A row's result does not depend on how many there are.
+    network could share, and what those share they round otherwise. So the number of threads does
+    not change a bit of the result.
     """
 
     name = "onnxruntime"
 
     def __init__(self, card: Card, threads: int = 0) -> None:
-        threads = threads or len(os.sched_getaffinity(0))
-        self.rows = min(threads, MOST_ROWS)
-        self._session = open_session(card, load_graph(card), threads // self.rows)
+        self.rows = min(threads or len(os.sched_getaffinity(0)), MOST_ROWS)
+        self._session = open_session(card, load_graph(card), threads=1)
         self._pool = ThreadPoolExecutor(self.rows) if self.rows > 1 else None
         self._card = card
         self._grid = (
