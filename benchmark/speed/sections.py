@@ -256,6 +256,7 @@ batch: 6
 mixtures: {samples: 65536, synthesized_calls: 1, synthesized_noise: 1}
 optimizer: {rate: 1.5e-3}
 schedule: {steps: STEPS, warm_up_steps: 2}
+checks: {every_steps: 1000, held_back: 2, own: 2, samples: 16000}
 machine: {device: cpu, workers: 1, precision: bf16-mixed, log_every_steps: EVERY}
 """
 
