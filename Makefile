@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := docs/demo/powdermill_dawn.flac
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types docs ci benchmark benchmark-quick train recipe-tiny recipe clean
+.PHONY: help demo test test-all lint types docs ci benchmark benchmark-quick benchmark-speed train recipe-tiny recipe clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ benchmark: $(VENV)/.peers ## score every model and peer; BIODENOISING_CORPUS nam
 
 benchmark-quick: $(VENV)/.peers ## the same on a few mixtures
 	$(BIN)/python -m benchmark --quick
+
+benchmark-speed: $(VENV)/.peers ## measure speed and memory on this machine, about ten minutes
+	$(BIN)/python -m benchmark.speed
 
 train: $(VENV)/.dev ## train the compact student on BIODENOISING_CORPUS, resuming runs/masknet
 	$(BIN)/biodenoise-train recipes/compact/compact.yaml

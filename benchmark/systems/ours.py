@@ -28,7 +28,8 @@ def _system(name: str) -> System:
     checkpoint = _checkpoint(name)
 
     def load() -> Process:
-        denoiser = biodenoising.Denoiser(model=name)
+        # Speeds are compared on one thread.
+        denoiser = biodenoising.Denoiser(model=name, threads=1)
 
         def enhance(noisy: Audio, rate: int) -> Estimate:
             return np.asarray(denoiser.denoise(noisy, rate))

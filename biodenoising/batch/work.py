@@ -24,7 +24,7 @@ from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.models.registry import find_model, fingerprint
 from biodenoising.storage import printable, sha256_of
 
-RESULT_VERSION = 1  # raised when the same settings begin to give other samples
+RESULT_VERSION = 2  # raised when the same settings begin to give other samples
 
 
 @dataclass(frozen=True)

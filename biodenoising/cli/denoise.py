@@ -165,6 +165,17 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--quiet", is_flag=True, help="Print failures only.")
 @click.option(
+    "--live",
+    is_flag=True,
+    help="With - as INPUT: let every sample out as soon as can be, from the past alone.",
+)
+@click.option(
+    "--raw",
+    metavar="RATE,CHANNELS,FORMAT",
+    help="With - as INPUT or OUTPUT: samples without a header, such as 48000,1,s16le"
+    " (or s24le, s32le, f32le).",
+)
+@click.option(
     "--version",
     is_flag=True,
     is_eager=True,
@@ -185,20 +196,31 @@ def biodenoise(
     report: str | None,
     report_files: int,
     quiet: bool,
+    live: bool,
+    raw: str | None,
     **chosen: Any,
 ) -> None:
     """Remove background noise from animal recordings.
 
     INPUT is a recording or a folder of them. OUTPUT gets the same tree with the same names,
     formats, sampling rates, channels, lengths and metadata, only quieter. INPUT is never changed.
+    Either may be - for a WAV through standard input or output, as sox, ffmpeg and arecord pipe it.
 
     A run that was interrupted goes on where it stopped when the same command is given again.
-    Exit code: 0 all well, 1 some files failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all well, 1 some files failed, 2 wrong usage, 130 interrupted, 141 closed pipe.
     """  # fmt: skip
     try:
-        from biodenoising.cli import show
+        from biodenoising.cli import pipe
 
         recipe = _recipe(format_, chosen)
+        if pipe.is_piped(input, output, live, raw):
+            pipe.refuse(
+                residual=residual, include=include, exclude=exclude, dry_run=dry_run,
+                log_json=log_json, format=format_,
+            )  # fmt: skip
+            sys.exit(pipe.run(input, output, recipe, live=live, raw=raw, quiet=quiet))
+        from biodenoising.cli import show
+
         plan = _plan(input, output, recipe, residual, include, exclude)
         if log_json is not None:
             _check_log(log_json, input)

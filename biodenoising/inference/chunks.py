@@ -25,8 +25,9 @@ class Stitcher:
         self, runtime: Runtime, chunking: Chunking, channels: int, sample_rate: float
     ) -> None:
         self._runtime, self._plan, self._rate = runtime, chunking, sample_rate
+        self._rows = max(chunking.batch, runtime.rows)
         # Wide recordings fill a batch with the channels of one chunk, narrow ones with chunks.
-        self._chunks_at_once = max(1, chunking.batch // channels)
+        self._chunks_at_once = max(1, self._rows // channels)
         self._input = np.zeros((channels, 0), np.float32)
         self._input_start = 0  # position in the recording of the first sample in _input
         self._start = 0  # position of the next chunk
@@ -84,17 +85,19 @@ class Stitcher:
             context = plan.left if start else plan.warm_up
             done.append(self._join(chunk[:, context : plan.samples - plan.right], plan.overlap))
         self._start += count * plan.hop
-        # The last chunk may reach back by up to one hop.
-        unneeded = max(0, self._start - plan.hop) - self._input_start
+        unneeded = self._start - self._input_start
         self._input = self._input[:, unneeded:]
         self._input_start += unneeded
         return done
 
     def _last(self) -> Block:
-        """Denoise the last chunk: of full length if there is as much, ending with the recording."""
-        start = max(0, self._received - self._plan.samples)
-        (chunk,) = self._denoise([self._cut(start, self._plan.samples)])
-        return self._join(chunk[:, self._returned - start :], 0)
+        """Denoise the last chunk, which ends with the recording and is as long as that leaves it.
+
+        Of full length it would cost a recording of ten seconds a third more, for 0.01 dB at most on
+        average over 16 synthesized mixtures.
+        """
+        (chunk,) = self._denoise([self._cut(self._start, self._plan.samples)])
+        return self._join(chunk[:, self._returned - self._start :], 0)
 
     def _cut(self, start: int, samples: int) -> Block:
         offset = start - self._input_start
@@ -115,7 +118,7 @@ class Stitcher:
 
     def _denoise(self, chunks: list[Block]) -> list[Block]:
         """Denoise chunks of equal length, a bounded number of their channels at a time."""
-        rows, batch = np.concatenate(chunks), self._plan.batch
+        rows, batch = np.concatenate(chunks), self._rows
         clean = [
             self._runtime.run(rows[i : i + batch], self._rate) for i in range(0, len(rows), batch)
         ]

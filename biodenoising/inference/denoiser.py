@@ -5,24 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biodenoising.errors import AudioValueError, OptionError
+from biodenoising.errors import OptionError
+from biodenoising.inference.arrays import as_dtype, as_float, check_audio
 from biodenoising.inference.band import Banded, worked_rate
 from biodenoising.inference.chunks import Stitcher
 from biodenoising.inference.level import Levelled, Stage
+from biodenoising.inference.live import LiveStream, check_sound, live_stage
 from biodenoising.inference.runtimes import GatingRuntime, open_runtime
+from biodenoising.inference.stepping import StepRuntime
 from biodenoising.inference.two_rates import TwoRates
 from biodenoising.inference.waiting import Block, Waiting
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.models.registry import find_model
 
-LOWEST_RATE_HZ = 100.0
-HIGHEST_RATE_HZ = 2_000_000.0
-MOST_CHANNELS = 64
 FED_SAMPLES = 1 << 16
 
 
@@ -101,6 +102,8 @@ class Denoiser:
     ) -> None:
         self.card = find_model(model)
         self._runtime = open_runtime(self.card, device=device, threads=threads)
+        self._stepper: StepRuntime | None = None
+        self._loading = Lock()
 
     @property
     def runtime(self) -> str:
@@ -108,9 +111,19 @@ class Denoiser:
         return self._runtime.name
 
     def open(
-        self, sample_rate: float, channels: int, settings: DenoiseSettings = DenoiseSettings()
+        self,
+        sample_rate: float,
+        channels: int,
+        settings: DenoiseSettings = DenoiseSettings(),
+        *,
+        live: bool = False,
     ) -> Stream:
-        """Begin a recording of `channels` at `sample_rate` Hz. Raises OptionError."""
+        """Begin a recording of `channels` at `sample_rate` Hz, or live sound. Raises OptionError.
+
+        Live, a sample comes out as soon as it can be, from the past alone: see `stream`.
+        """
+        if live:
+            return self._open_live(sample_rate, channels, settings)[0]
         rate = worked_rate(
             sample_rate, self.card.sample_rate, settings.time_expansion, settings.band
         )
@@ -120,6 +133,48 @@ class Denoiser:
             keep = settings.outside == "keep"
             inner = Banded(inner, channels, (sample_rate, rate), low_hz, keep)
         return Stream(inner, settings.share, channels)
+
+    def stream(
+        self,
+        sample_rate: float,
+        channels: int = 1,
+        *,
+        mix: float = 1.0,
+        max_attenuation_db: float | None = None,
+    ) -> LiveStream:
+        """Begin live sound: blocks in, as many samples out, later by a constant latency.
+
+        `sample_rate` in Hz, 100 to 2,000,000; `mix` and `max_attenuation_db` as for
+        DenoiseSettings. A denoiser may have any number of streams. Causal models are computed on
+        one processor thread, whatever the device. Raises AudioValueError for the sound, OptionError
+        for the options and for a model that must hear a recording whole.
+        """
+        check_sound(sample_rate, channels)
+        settings = DenoiseSettings(mix, max_attenuation_db)
+        passing, latency = self._open_live(sample_rate, channels, settings)
+        return LiveStream(passing, latency, sample_rate, channels)
+
+    def latency(self) -> int:
+        """Return by how many samples live sound is late. Raises OptionError as `stream`."""
+        return self._open_live(self.card.sample_rate, 1, DenoiseSettings())[1]
+
+    def _open_live(
+        self, sample_rate: float, channels: int, settings: DenoiseSettings
+    ) -> tuple[Stream, int]:
+        if settings.band is not None or settings.time_expansion is not None:
+            raise OptionError(
+                "live sound is heard sample by sample: leave band and time expansion away"
+            )
+        if isinstance(self._runtime, GatingRuntime):
+            raise OptionError(
+                f"model {self.card.name} hears whole recordings only; choose a network for live "
+                "sound"
+            )
+        if self.card.steps_sha256:
+            with self._loading:
+                self._stepper = self._stepper or StepRuntime(self.card)
+        stage, latency = live_stage(self.card, self._runtime, self._stepper, channels, sample_rate)
+        return Stream(stage, settings.share, channels), latency
 
     def _network(self, rate: float, channels: int) -> Stage:
         stitcher = Stitcher(self._runtime, self.card.chunking, channels, rate)
@@ -170,14 +225,14 @@ class Denoiser:
         self, audio: NDArray[Any], sample_rate: float, settings: DenoiseSettings
     ) -> NDArray[Any]:
         check_audio(audio, sample_rate)
-        samples, scale = _as_float(np.atleast_2d(audio))
+        samples, scale = as_float(np.atleast_2d(audio))
         stream = self.open(sample_rate, len(samples), settings)
         parts = [
             stream.push(samples[:, i : i + FED_SAMPLES])[0]
             for i in range(0, samples.shape[1], FED_SAMPLES)
         ]
         clean = np.concatenate([*parts, stream.flush()[0]], axis=1)
-        return _as_dtype(clean, audio.dtype, scale).reshape(audio.shape)
+        return as_dtype(clean, audio.dtype, scale).reshape(audio.shape)
 
 
 def denoise(
@@ -211,56 +266,3 @@ def denoise(
 @lru_cache(maxsize=4)
 def _kept(model: str | Path, device: str) -> Denoiser:
     return Denoiser(model, device=device)
-
-
-def check_audio(audio: NDArray[Any], sample_rate: float) -> None:
-    """Raise AudioValueError, saying how to mend it, for what is not audio."""
-    if audio.ndim not in (1, 2):
-        raise AudioValueError(
-            f"audio has shape {audio.shape}; give (samples,) or (channels, samples)"
-        )
-    if audio.ndim == 2 and len(audio) > MOST_CHANNELS:
-        hint = "; it looks like (samples, channels): pass audio.T" if audio.shape[1] <= 64 else ""
-        raise AudioValueError(
-            f"audio of shape {audio.shape} would have {len(audio)} channels, more than "
-            f"{MOST_CHANNELS}{hint}"
-        )
-    if audio.ndim == 2 and len(audio) == 0:
-        raise AudioValueError("audio has no channels; give (samples,) or (channels, samples)")
-    if not (np.issubdtype(audio.dtype, np.floating) or np.issubdtype(audio.dtype, np.integer)):
-        raise AudioValueError(f"audio has dtype {audio.dtype}; give floating point or integers")
-    if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
-        raise AudioValueError(
-            f"sample rate is {sample_rate:g} Hz; it must lie between {LOWEST_RATE_HZ:g} and "
-            f"{HIGHEST_RATE_HZ:g}"
-        )
-    if np.issubdtype(audio.dtype, np.floating):
-        bad = audio.size - int(np.count_nonzero(np.isfinite(audio)))
-        if bad:
-            raise AudioValueError(
-                f"audio has {bad} values that are NaN or infinite; "
-                "replace them first, for example by numpy.nan_to_num"
-            )
-
-
-def _as_float(audio: NDArray[Any]) -> tuple[Block, float]:
-    """Return float32 samples and the factor that brought integers to -1..1."""
-    if np.issubdtype(audio.dtype, np.floating):
-        # Float64 beyond float32's range would overflow to infinity.
-        largest = float(np.abs(audio).max(initial=0.0))
-        scale = largest if largest > 1e30 else 1.0
-        return (audio / scale).astype(np.float32), scale
-    limits = np.iinfo(audio.dtype)
-    scale = (float(limits.max) - float(limits.min) + 1) / 2
-    middle = float(limits.max) + 1 - scale
-    return ((audio.astype(np.float64) - middle) / scale).astype(np.float32), scale
-
-
-def _as_dtype(clean: Block, dtype: np.dtype[Any], scale: float) -> NDArray[Any]:
-    """Undo _as_float; integers are rounded and clipped."""
-    if np.issubdtype(dtype, np.floating):
-        return (clean.astype(np.float64) * scale).astype(dtype)
-    limits = np.iinfo(dtype)
-    middle = float(limits.max) + 1 - scale
-    levels = np.rint(clean.astype(np.float64) * scale + middle)
-    return np.clip(levels, float(limits.min), float(limits.max)).astype(dtype)

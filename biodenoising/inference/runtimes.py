@@ -6,6 +6,7 @@ Both are given the same float32 weights; a test holds their outputs equal to 1e-
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,10 +21,17 @@ from biodenoising.models.spectra import Grid, analyze, synthesize
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Batch = NDArray[np.float32]
+# Each row at once takes 130 MB or so, and a run must stay below 500.
+MOST_ROWS = 2
 
 
 class Runtime(Protocol):
     """Denoises waveforms one by one."""
+
+    @property
+    def rows(self) -> int:
+        """How many at once keep all its threads busy."""
+        ...
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
         """Return the denoised waveforms, shape (batch, samples) in and out; rate in Hz."""
@@ -52,6 +60,8 @@ class GatingRuntime:
 
     name = "noisereduce"
 
+    rows = 1
+
     def __init__(self, card: Card) -> None:
         gating.require_library()
         self._stationary = bool(card.arguments["stationary"])
@@ -62,31 +72,19 @@ class GatingRuntime:
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the processor: a graph without weights, and the weights from memory."""
+    """ONNX Runtime on the processor: a graph without weights, and the weights from memory.
+
+    Rows are shared out among threads of our own: a recurrence has little that threads within a
+    network could share, and what those share they round otherwise. So the number of threads does
+    not change a bit of the result.
+    """
 
     name = "onnxruntime"
 
     def __init__(self, card: Card, threads: int = 0) -> None:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-        # They share no base class but Exception.
-        errors = tuple(e for e in vars(state).values() if _is_exception(e))
-        weights = load_weights(card)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.inter_op_num_threads = 1
-        # Errors come back as exceptions; the library's own log would only repeat them.
-        options.log_severity_level = 4
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
-        try:
-            options.add_external_initializers(list(weights), values)
-            graph = load_graph(card)
-            self._session = onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
-        except (*errors, RuntimeError) as error:
-            raise _mismatch(card, error) from error
+        self.rows = min(threads or len(os.sched_getaffinity(0)), MOST_ROWS)
+        self._session = open_session(card, load_graph(card), threads=1)
+        self._pool = ThreadPoolExecutor(self.rows) if self.rows > 1 else None
         self._card = card
         self._grid = (
             Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
@@ -96,6 +94,12 @@ class OnnxRuntime:
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
         """Return the denoised waveforms, (batch, samples)."""
+        if self._pool is None or len(batch) == 1:
+            return self._run(batch)
+        parts = np.array_split(batch, min(self.rows, len(batch)))
+        return np.concatenate(list(self._pool.map(self._run, parts)))
+
+    def _run(self, batch: Batch) -> Batch:
         noisy = _pad(batch, self._card)
         if self._grid is not None:
             (masked,) = self._session.run(None, {"noisy": analyze(noisy, self._grid)})
@@ -103,6 +107,30 @@ class OnnxRuntime:
         else:
             clean = self._session.run(None, {"noisy": noisy[:, None]})[0][:, 0]
         return np.ascontiguousarray(clean[:, : batch.shape[1]])
+
+
+def open_session(card: Card, graph: bytes, threads: int) -> Any:
+    """Return an ONNX Runtime session of a graph without weights and the card's weights.
+
+    Raises ModelError where they do not fit.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    # They share no base class but Exception.
+    errors = tuple(e for e in vars(state).values() if _is_exception(e))
+    weights = load_weights(card)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Errors come back as exceptions; the library's own log would only repeat them.
+    options.log_severity_level = 4
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
+    try:
+        options.add_external_initializers(list(weights), values)
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except (*errors, RuntimeError) as error:
+        raise _mismatch(card, error) from error
 
 
 class TorchRuntime:
@@ -124,7 +152,7 @@ class TorchRuntime:
             raise ModelError("no Apple (mps) device is available here; leave --device away")
         if threads:
             torch.set_num_threads(threads)
-        self.name = f"torch-{device}"
+        self.name, self.rows = f"torch-{device}", 1
         self._torch, self._device, self._card = torch, torch.device(device), card
         network = build_network(card.architecture, card.arguments)
         weights = {key: torch.from_numpy(array) for key, array in load_weights(card).items()}

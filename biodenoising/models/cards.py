@@ -1,7 +1,8 @@
 """Model cards: what a checkpoint is, what it was trained on, and the hashes of its files.
 
 A checkpoint NAME is three files in one folder: NAME.json (this card), NAME.safetensors (weights)
-and NAME.onnx (the network's graph without weights, a few kilobytes). Nothing is ever unpickled.
+and NAME.onnx (the network's graph without weights, a few kilobytes); where a network can be run
+step by step, NAME.steps.onnx is the graph of one step. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    steps_sha256: str = ""
 
     @property
     def weights_path(self) -> Path:
@@ -87,6 +89,11 @@ class Card:
     def graph_path(self) -> Path:
         """Where the ONNX graph is. Raises ModelError for a model without one."""
         return self._file(".onnx")
+
+    @property
+    def steps_path(self) -> Path:
+        """Where the ONNX graph of one step is, if any. Raises ModelError as `graph_path`."""
+        return self._file(".steps.onnx")
 
     def _file(self, suffix: str) -> Path:
         if self.folder is None:

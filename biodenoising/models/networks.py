@@ -22,7 +22,9 @@ from biodenoising.errors import ModelError
 from biodenoising.models.cards import Card, card_record
 from biodenoising.models.cleanunet import CleanUNet, CleanUNetSettings
 from biodenoising.models.demucs import Demucs, DemucsSettings
+from biodenoising.models.demucs_steps import DemucsSteps
 from biodenoising.models.masknet import MaskNet, MaskNetSettings
+from biodenoising.models.steps import demucs_steps
 from biodenoising.storage import sha256_of, whole_file
 
 ONNX_OPSET = 17
@@ -47,6 +49,8 @@ def build_network(architecture: str, arguments: dict[str, Any]) -> Network:
 def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -> Card:
     """Write NAME.safetensors, NAME.onnx and NAME.json; return the card with hashes filled in.
 
+    A causal Demucs also gets NAME.steps.onnx, for live sound.
+
     `half` stores float16; every value is rounded once here, so both runtimes get the same.
     """
     dtype = torch.float16 if half else torch.float32
@@ -69,7 +73,13 @@ def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -
         card,
         weights_sha256=sha256_of(card.weights_path),
         graph_sha256=sha256_of(card.graph_path),
+        steps_sha256="",
     )
+    steps = export_steps(network)
+    if steps is not None:
+        with whole_file(card.steps_path) as temporary:
+            temporary.write_bytes(steps)
+        card = dataclasses.replace(card, steps_sha256=sha256_of(card.steps_path))
     with whole_file(folder / f"{card.name}.json") as temporary:
         temporary.write_text(json.dumps(card_record(card), indent=2) + "\n", encoding="utf-8")
     return card
@@ -81,33 +91,70 @@ def export_graph(network: Network) -> bytes:
     Input `noisy` and output `clean` have shape (batch, 1, samples), both free, samples valid; for
     a mask network they are its folded spectra, (batch, 2, 1 + fold, frames, bands).
     """
-    import onnx
-
-    traced = _Traced(copy.deepcopy(network)).eval()
-    # The exporter merges weights of equal value; fresh random ones keep every weight its name.
-    for weight in traced.state_dict().values():
-        if weight.is_floating_point():
-            nn.init.uniform_(weight, 0.1, 1.0)
     noisy = torch.zeros(1, 1, network.valid_length(TRACED_SAMPLES))
     free = 2
     if isinstance(network, MaskNet):
         noisy, free = network.analyze(noisy), 3
+    axes = {name: {0: "batch", free: "length"} for name in ("noisy", "clean")}
+    return _export(_Traced(copy.deepcopy(network)), (noisy,), ["noisy"], ["clean"], axes)
+
+
+def export_steps(network: Network) -> bytes | None:
+    """Return the graph of a causal Demucs' steps, as models.steps says; None for other networks.
+
+    Its inputs are `noisy` and the states, its outputs `clean` and each state as NAME_out.
+    """
+    if not isinstance(network, Demucs):
+        return None
+    steps = demucs_steps(dataclasses.asdict(network.settings))
+    if steps is None:
+        return None
+    traced = DemucsSteps(copy.deepcopy(network)).eval()
+    given = [torch.zeros(shape) for shape in steps.shapes(1).values()]
+    # Traced at a later step, where no state is empty that ever holds something.
+    with torch.inference_mode():
+        _, *given = traced(torch.zeros(1, 1, steps.first), *given)
+    axes: dict[str, dict[int, str]] = {name: {0: "batch", 2: name} for name in ("noisy", "clean")}
+    for name, axis in steps.axes.items():
+        for end in ("", "_out"):
+            axes[name + end] = {axis: "batch"} if axis else {0: "batch", 2: name}
+    kept = [f"{name}_out" for name in steps.states]
+    noisy = torch.zeros(1, 1, 2 * steps.hop)
+    clones = tuple(state.clone() for state in given)
+    return _export(traced, (noisy, *clones), ["noisy", *steps.states], ["clean", *kept], axes)
+
+
+def _export(
+    traced: nn.Module,
+    given: tuple[torch.Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    axes: dict[str, dict[int, str]],
+) -> bytes:
+    """Return the ONNX graph of a module that holds a network as `network`, without its weights."""
+    import onnx
+
+    traced = traced.eval()
+    # The exporter merges weights of equal value; fresh random ones keep every weight its name.
+    for weight in traced.state_dict().values():
+        if weight.is_floating_point():
+            nn.init.uniform_(weight, 0.1, 1.0)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             traced,
-            (noisy,),
+            given,
             buffer,  # type: ignore[arg-type]  # a buffer works, the annotation forgets it
             dynamo=False,
             do_constant_folding=False,
             opset_version=ONNX_OPSET,
-            input_names=["noisy"],
-            output_names=["clean"],
-            dynamic_axes={name: {0: "batch", free: "length"} for name in ("noisy", "clean")},
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=axes,
         )
     model = onnx.load_from_string(buffer.getvalue())
-    weights = set(network.state_dict())
+    weights = {name.removeprefix("network.") for name in traced.state_dict()}
     for initializer in model.graph.initializer:
         initializer.name = initializer.name.removeprefix("network.")
         if initializer.name in weights:

@@ -79,6 +79,12 @@ def load_graph(card: Card) -> bytes:
     return card.graph_path.read_bytes()
 
 
+def load_steps(card: Card) -> bytes:
+    """Read and check the graph of a model's steps. Raises ModelError as load_graph."""
+    check_hash(card.steps_path, card.steps_sha256)
+    return card.steps_path.read_bytes()
+
+
 def check_hash(path: Path, expected: str) -> None:
     """Compare a file with its card's SHA-256. Raises ModelError where it differs or is missing."""
     try:
@@ -100,6 +106,8 @@ def verify_model(card: Card) -> None:
     if card.folder is not None:
         load_weights(card)
         load_graph(card)
+        if card.steps_sha256:
+            load_steps(card)
 
 
 def fingerprint(card: Card) -> str:

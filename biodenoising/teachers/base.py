@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biodenoising.errors import AudioValueError, TeacherError
+from biodenoising.inference.arrays import check_audio
 from biodenoising.inference.chunks import Stitcher
-from biodenoising.inference.denoiser import check_audio
 from biodenoising.models.cards import Chunking
 
 Wave = NDArray[np.float32]
@@ -121,6 +121,7 @@ class _OneByOne:
     """A teacher as the runtime that the stitching of chunks expects."""
 
     teacher: Teacher
+    rows: int = 1
 
     def run(self, batch: Wave, sample_rate: float) -> Wave:
         """Return the denoised waveforms, (batch, samples) in and out."""

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from biodenoising.errors import AudioValueError, OptionError
-from biodenoising.inference.denoiser import check_audio
+from biodenoising.inference.arrays import check_audio
 from biodenoising.teachers.scores import (
     HOP,
     WINDOW,

@@ -32,3 +32,15 @@ def test_a_run_broken_off_leaves_nothing_of_its_own_and_all_of_others(tree, tiny
     finally:
         mine.kill()
         mine.join()
+
+
+def test_the_number_of_workers_does_not_change_a_byte(tree, tiny_model) -> None:
+    for name in ("a.wav", "b/c.wav", "d.flac"):
+        tree.add(name, 50_000, channels=2)
+    outputs = []
+    for jobs in (1, 2):
+        folder = tree.root / f"out{jobs}"
+        assert denoise_tree(tree.input, folder, model=tiny_model, jobs=jobs).ok
+        outputs.append(tree.outputs(folder))
+    assert len(outputs[0]) == 3
+    assert outputs[0] == outputs[1]

@@ -27,6 +27,8 @@ OVERLAPPING = Chunking(20, left=3, right=2, overlap=4, batch=2)
 class Identity:
     """A network that changes nothing."""
 
+    rows = 1
+
     def run(self, batch: Block, sample_rate: float) -> Block:
         return batch.copy()
 
@@ -87,6 +89,7 @@ def test_chunks_are_really_cut_and_faded() -> None:
     """A network that returns each chunk's number shows the seams where they belong."""
 
     class Numbering:
+        rows = 1
         count = 0
 
         def run(self, batch: Block, sample_rate: float) -> Block:
@@ -183,6 +186,27 @@ def test_the_first_chunk_hears_the_beginning_mirrored() -> None:
     feed(Stitcher(Listener(), plan, 1, 1.0), audio, 4)
     np.testing.assert_array_equal(heard[0][0, :6], audio[0, 5::-1])
     np.testing.assert_array_equal(heard[0][0, 6:], audio[0, :14])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_threads_do_not_change_a_sample(tiny_model: Path, channels: int) -> None:
+    """Rows are shared out among threads, each computed as if it were alone."""
+    audio = noise(channels, 90_000)
+    alone, shared, many = (
+        Denoiser(tiny_model, threads=n).denoise(audio, 16_000) for n in (1, 2, 4)
+    )
+    np.testing.assert_array_equal(shared, alone)
+    np.testing.assert_array_equal(many, alone)
+
+
+@pytest.mark.parametrize("batch", [2, 5])
+def test_batches_do_not_change_the_result(tiny_model: Path, batch: int) -> None:
+    audio = noise(2, 90_000)
+    denoiser = Denoiser(tiny_model, threads=1)
+    alone = denoiser.denoise(audio, 16_000)
+    chunking = dataclasses.replace(denoiser.card.chunking, batch=batch)
+    denoiser.card = dataclasses.replace(denoiser.card, chunking=chunking)
+    np.testing.assert_allclose(denoiser.denoise(audio, 16_000), alone, atol=EXACT)
 
 
 @pytest.mark.parametrize("samples", [1, 500, 8_000, 50_001])
