@@ -85,7 +85,7 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
             )
-        except (*errors, RuntimeError) as error:
+        except (*errors, RuntimeError, UnicodeDecodeError) as error:  # names in a hostile graph
             raise _mismatch(card, error) from error
         self._card = card
         self._grid = (

@@ -152,6 +152,29 @@ def test_one_file_through_the_library(tree, tiny_model, monkeypatch) -> None:
     assert tree.leftovers() == []
 
 
+@pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.flac", "x.ogg", "x.mp3"])
+def test_an_output_that_lost_samples_never_gets_its_name(
+    tree, biodenoise, monkeypatch, name
+) -> None:
+    """As a disk or an encoder that drops a write without a word would make it."""
+    from biodenoising.audio.writer import AudioWriter
+
+    tree.add(name, 200_000)
+    inner, blocks = AudioWriter.write, []
+
+    def lossy(self, block) -> None:
+        blocks.append(block)
+        if len(blocks) != 2:
+            inner(self, block)
+
+    monkeypatch.setattr(AudioWriter, "write", lossy)
+    result = biodenoise(tree.input, tree.output)
+    assert result.exit_code == 1
+    assert "was written as" in result.stderr
+    assert not tree.outputs()
+    assert tree.leftovers() == []
+
+
 # --- names and dying disks -----------------------------------------------------------------------
 
 
