@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
+from biodenoising import Denoiser
 from biodenoising.batch import files
 
 NAMES = ("a.wav", "b.flac", "c.ogg", "d.mp3", "e.aiff")
@@ -37,6 +39,15 @@ def test_whatever_was_done_before(tree, biodenoise, wanted, seed) -> None:
             path.unlink()
     assert biodenoise(tree.input, tree.output).exit_code == 0
     assert tree.outputs() == wanted
+
+
+@pytest.mark.parametrize("model", ["compact", pytest.param("demucs", marks=pytest.mark.slow)])
+def test_whatever_the_threads_of_a_shipped_model(model) -> None:
+    """More processes mean fewer threads each, and that must not be heard in the last bit either."""
+    noise = np.random.default_rng(2).uniform(-0.3, 0.3, (1, 40_000)).astype(np.float32)
+    one, two, four = (Denoiser(model, threads=n).denoise(noise, 16_000) for n in (1, 2, 4))
+    assert np.array_equal(one, two)
+    assert np.array_equal(one, four)
 
 
 @pytest.mark.slow
