@@ -1,7 +1,7 @@
 """The fault catalogue by areas: `python -m tests.faults` runs it and ends with a table.
 
-An area is made of test modules, wherever they lie, and of single tests by their names. Options
-behind `--` go to pytest. The exit code is pytest's; what was skipped is told with its reason.
+An area is made of test modules, wherever they lie, and of single tests by their names. Letters as
+arguments choose the modules of some areas only; all other arguments go to pytest. The exit code is pytest's; what was skipped is told with its reason.
 """
 
 from __future__ import annotations
@@ -115,9 +115,11 @@ class Table:
 
 
 def main() -> int:
-    paths = [str(TESTS / name) for _, names in AREAS.values() for name in names]
-    chosen = sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:]
-    words = ["-q", "-m", "slow or not slow", "-p", "no:cacheprovider", *paths, *chosen]
+    letters = [word for word in sys.argv[1:] if word in AREAS]
+    others = [word for word in sys.argv[1:] if word not in AREAS]
+    chosen = [AREAS[letter] for letter in letters or AREAS]
+    paths = [str(TESTS / name) for _, names in chosen for name in names]
+    words = ["-q", "-m", "slow or not slow", "-p", "no:cacheprovider", *paths, *others]
     return int(pytest.main(words, plugins=[Table()]))
 
 
