@@ -203,8 +203,9 @@ def _decoder(
                 f" {left_out}; --twav pass or expand takes it"
             )
         expand = options.twav == "expand"
-        what = "were put in again" if expand else "stay so; --twav expand puts them in again"
-        note = f"triggered AudioMoth recording: {left_out} {what}"
+        kept = "its counters kept (--twav expand puts it in again)"
+        what = "put in again" if expand else kept
+        note = f"triggered AudioMoth recording: {left_out}, {what}"
         frames = info.frames + omitted * expand
         info = replace(info, frames=frames, notes=(*info.notes, note))
         return info, TriggeredDecoder(handle, layout, untouched, expand=expand)

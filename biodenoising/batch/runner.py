@@ -82,9 +82,9 @@ def denoise_tree(
     """Denoise a file or a folder with all its subfolders into `output`, resuming earlier runs.
 
     `jobs` is the number of processes, 0 for what suits the machine, 1 for this process alone, which
-    then no limit protects; `residual` a folder for what
-    was removed; `include` and `exclude` are file patterns. `progress` is called with seconds of
-    audio as they pass, `observer` with each file's outcome. Other options as for `denoise`.
+    then nothing protects; `residual` a folder for what was removed; `include` and `exclude` are
+    file patterns. `progress` is called with seconds of audio as they pass, `observer` with each
+    file's outcome. Other options as for `denoise` and the command line.
 
     Raises BatchError, ModelError or OptionError before anything is written where the run as a
     whole cannot start. Failures of single files are in the summary.

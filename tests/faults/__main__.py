@@ -1,7 +1,8 @@
 """The fault catalogue by areas: `python -m tests.faults` runs it and ends with a table.
 
 An area is made of test modules, wherever they lie, and of single tests by their names. Letters as
-arguments choose the modules of some areas only; all other arguments go to pytest. The exit code is pytest's; what was skipped is told with its reason.
+arguments choose the modules of some areas only; all other arguments go to pytest. The exit code is
+pytest's; what was skipped is told with its reason.
 """
 
 from __future__ import annotations
