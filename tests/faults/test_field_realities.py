@@ -196,6 +196,7 @@ def test_recorders_names_stay_as_they_are(tree, biodenoise) -> None:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3"])
 def test_a_dying_disk_is_an_error_unless_salvaged(tree, command, name) -> None:
     tree.add("good.wav")

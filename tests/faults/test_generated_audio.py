@@ -100,7 +100,11 @@ class Run:
         self.count = len(summary.outcomes)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "salvage"])
+@pytest.fixture(
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["plain", "salvage"],
+)
 def run(request, tmp_path_factory, tiny_model) -> Run:
     return Run(tmp_path_factory.mktemp("damaged"), tiny_model, salvage=request.param)
 

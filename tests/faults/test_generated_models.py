@@ -71,7 +71,9 @@ def vouch(card: Path) -> None:
     card.write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("vouched", [False, True], ids=["damaged", "hostile"])
+@pytest.mark.parametrize(
+    "vouched", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["damaged", "hostile"]
+)
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_damaged_model_is_refused(tiny_model, tmp_path, suffix, how, vouched) -> None:
