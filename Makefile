@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := docs/demo/powdermill_dawn.flac
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types docs ci benchmark benchmark-quick benchmark-speed train recipe-tiny recipe clean
+.PHONY: help demo test test-all faults lint types docs ci benchmark benchmark-quick benchmark-speed train recipe-tiny recipe clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: $(VENV)/.dev ## run the tests but for the slow ones
 
 test-all: $(VENV)/.dev ## run all tests
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+faults: $(VENV)/.dev ## run the fault catalogue and print its table (docs/reliability.md)
+	$(BIN)/python -m tests.faults
 
 lint: $(VENV)/.dev ## check style
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
     BiodenoisingError            the root: one sentence saying what, where and what to do
     ├── AudioReadError           a file cannot be read as audio, or not to its end
+    │   └── AudioChangedError    a file changed while it was read: it is still being written
     ├── AudioWriteError          an output cannot be written
     │   └── DiskFullError        there is no space left (or no right to write) for any output
     ├── AudioValueError          an array is not audio as `denoise` understands it
@@ -24,6 +25,10 @@ class BiodenoisingError(Exception):
 
 class AudioReadError(BiodenoisingError):
     """A file cannot be read as audio, or not to its end."""
+
+
+class AudioChangedError(AudioReadError):
+    """A file changed while it was read, so nothing made of it can be kept."""
 
 
 class AudioWriteError(BiodenoisingError):

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biodenoising.errors import AudioValueError, OptionError
-from biodenoising.inference.denoiser import check_audio, denoise
+from biodenoising.inference.arrays import check_audio
+from biodenoising.inference.denoiser import denoise
 from biodenoising.report.pictures import Levels, Scale, levels, scale_of
 from biodenoising.report.stretch import TITLES, facing, html_of
 

@@ -82,7 +82,7 @@ def denoise_recording(source: Path, folder: Path, choices: Choices, progress: Pr
     task = Task(Path(source.name), source, folder / source.name, removed)
     result = convert(
         source, task.output, task.residual, _denoiser(choices.model), choices.settings,
-        FileOptions(), passed,
+        FileOptions(), progress=passed,
     )  # fmt: skip
     return Denoised(task, result, examine(task))
 

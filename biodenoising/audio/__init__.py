@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biodenoising.audio.formats import EXTENSIONS, AudioInfo, check_container
+    from biodenoising.audio.formats import EXTENSIONS, AudioInfo, ReadOptions, check_container
+    from biodenoising.audio.lengths import header_seconds
     from biodenoising.audio.reader import AudioReader, open_reader
     from biodenoising.audio.writer import AudioWriter, open_writer, verify
 
@@ -19,7 +20,9 @@ _HOMES = {
     "AudioInfo": "formats",
     "AudioReader": "reader",
     "AudioWriter": "writer",
+    "ReadOptions": "formats",
     "check_container": "formats",
+    "header_seconds": "lengths",
     "open_reader": "reader",
     "open_writer": "writer",
     "verify": "writer",
@@ -30,7 +33,9 @@ __all__ = [
     "AudioInfo",
     "AudioReader",
     "AudioWriter",
+    "ReadOptions",
     "check_container",
+    "header_seconds",
     "open_reader",
     "open_writer",
     "verify",

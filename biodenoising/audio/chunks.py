@@ -19,6 +19,8 @@ from biodenoising.storage import printable
 # The size a streaming or 64-bit writer puts where 32 bits do not tell the length.
 UNKNOWN_SIZE = 0xFFFFFFFF
 _MAX_CHUNKS = 100_000
+# Fewer bytes than this behind the last chunk are padding.
+_STRAY_BYTES = 1024
 # A fmt, COMM or ds64 chunk is at most this long; the rest of a longer one says nothing we use.
 _HEADER_BYTES = 4096
 
@@ -143,6 +145,12 @@ def _measure(
         sound = False
     else:
         frames = stated // encoding.frame_bytes
+    tail = file_size - (data.body + data.size)
+    if sound and is_last and tail >= _STRAY_BYTES:
+        notes.append(
+            f"{tail} bytes behind the samples are no chunk: samples that the header does not count,"
+            " or rubbish"
+        )
     if comm_frames is not None and comm_frames != frames and sound:
         # The sample chunk may be padded to whole blocks; then COMM tells the length.
         if 0 < comm_frames < frames:

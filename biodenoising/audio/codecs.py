@@ -68,8 +68,10 @@ class CodecDecoder:
             self._spliced.close()
 
 
-def open_codec(path: Path, head: bytes) -> tuple[AudioInfo, CodecDecoder]:
+def open_codec(path: Path, head: bytes, *, salvage: bool = False) -> tuple[AudioInfo, CodecDecoder]:
     """Open a file that is not made of chunks; `head` is its first bytes.
+
+    With `salvage`, what decodes of a FLAC without a stated length counts as its length.
 
     Raises:
         AudioReadError: its content is no FLAC, OGG or MP3, or it holds nothing to decode.
@@ -94,14 +96,16 @@ def open_codec(path: Path, head: bytes) -> tuple[AudioInfo, CodecDecoder]:
             f"{name}: cannot be decoded; the file is damaged, cut short at its start or no audio"
         ) from error
     try:
-        info = _describe(path, sound, stream)
+        info = _describe(path, sound, stream, salvage=salvage)
     except AudioReadError:
         CodecDecoder(sound, spliced).close()
         raise
     return info, CodecDecoder(sound, spliced)
 
 
-def _describe(path: Path, sound: Sequential, stream: MpegStream | None) -> AudioInfo:
+def _describe(
+    path: Path, sound: Sequential, stream: MpegStream | None, *, salvage: bool
+) -> AudioInfo:
     name = printable(path)
     container, subtype = sound.format, sound.subtype
     if subtype not in _SUBTYPES.get(container, ()):
@@ -114,7 +118,7 @@ def _describe(path: Path, sound: Sequential, stream: MpegStream | None) -> Audio
     if container == "OGG":
         frames = _ogg_frames(path, frames, notes)
     elif frames >= _NO_LENGTH:
-        frames = count_frames(path)
+        frames = count_frames(path, salvage=salvage)
         notes.append(f"the header does not tell the length; {frames} samples were counted")
     elif stream is not None and stream.needs_length:
         notes.append(f"the header does not tell the length; {frames} samples were counted")
@@ -123,11 +127,11 @@ def _describe(path: Path, sound: Sequential, stream: MpegStream | None) -> Audio
     )
 
 
-def count_frames(path: Path) -> int:
+def count_frames(path: Path, *, salvage: bool = False) -> int:
     """Return how many samples per channel decode from a file, by decoding all of it.
 
     Raises:
-        AudioReadError: it cannot be decoded to its end.
+        AudioReadError: it cannot be decoded to its end, unless `salvage` asks for what there is.
     """
     total = 0
     try:
@@ -135,6 +139,8 @@ def count_frames(path: Path) -> int:
             while step := len(sound.read(_COUNT_FRAMES, dtype="float32", always_2d=True)):
                 total += step
     except soundfile.SoundFileError as error:
+        if salvage and total:
+            return total
         raise AudioReadError(
             f"{printable(path)}: cannot be decoded after {total} samples; the file is damaged"
         ) from error

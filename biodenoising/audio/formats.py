@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from biodenoising.errors import AudioReadError, AudioWriteError
+from biodenoising.errors import AudioReadError, AudioWriteError, OptionError
 from biodenoising.storage import printable
 
 EXTENSIONS: frozenset[str] = frozenset(
@@ -19,7 +20,11 @@ EXTENSIONS: frozenset[str] = frozenset(
 )  # fmt: skip
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
-MAX_CHANNELS = 64
+# What a header may say at all; ReadOptions.max_channels is what is taken.
+_MOST_CHANNELS = 1024
+DEFAULT_MAX_CHANNELS = 64
+# Six weeks in one file; what is longer is a header that lies.
+DEFAULT_MAX_HOURS = 1000.0
 
 # Bits that an integer sample keeps; encodings not listed hold floats or are lossy.
 INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -63,6 +68,53 @@ class AudioInfo:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a recording is read, and what is refused before anything is decoded.
+
+    `twav` says what becomes of the stretches that an AudioMoth left out (see audio.triggered);
+    `salvage` reads on behind damage. A file of more than `max_channels` or `max_hours` is refused.
+    """
+
+    twav: Literal["expand", "pass", "refuse"] = "pass"
+    salvage: bool = False
+    max_channels: int = DEFAULT_MAX_CHANNELS
+    max_hours: float = DEFAULT_MAX_HOURS
+
+    def __post_init__(self) -> None:
+        if self.twav not in ("expand", "pass", "refuse"):
+            raise OptionError(f"twav is {self.twav!r}; choose expand, pass or refuse")
+        if not 1 <= self.max_channels <= _MOST_CHANNELS:
+            raise OptionError(
+                f"max channels is {self.max_channels}; it must lie between 1 and {_MOST_CHANNELS}"
+            )
+        if not self.max_hours > 0:
+            raise OptionError(f"max hours is {self.max_hours:g}; it must be above 0")
+
+    @classmethod
+    def unlimited(cls) -> ReadOptions:
+        """Return options for a file that was let in before."""
+        return cls(max_channels=_MOST_CHANNELS, max_hours=float("inf"))
+
+    def check(self, info: AudioInfo) -> None:
+        """Raise AudioReadError where a recording is beyond a limit."""
+        name = printable(info.path)
+        if info.channels > self.max_channels:
+            raise AudioReadError(
+                f"{name}: has {info.channels} channels, more than {self.max_channels};"
+                " --max-channels raises the limit"
+            )
+        hours = info.frames / info.sample_rate / 3600
+        if hours > self.max_hours:
+            raise AudioReadError(
+                f"{name}: would be {hours:.6g} hours long, more than {self.max_hours:g};"
+                " --max-hours raises the limit"
+            )
+
+
+READ_DEFAULTS = ReadOptions()
+
+
 def check_limits(path: Path, sample_rate: int, channels: int) -> None:
     """Raise AudioReadError where the rate (Hz) or channel count is out of what we take."""
     if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
@@ -70,9 +122,9 @@ def check_limits(path: Path, sample_rate: int, channels: int) -> None:
             f"{printable(path)}: the sampling rate is {sample_rate} Hz, and only {MIN_RATE_HZ} to"
             f" {MAX_RATE_HZ} Hz can be processed; correct the header if it is wrong"
         )
-    if not 1 <= channels <= MAX_CHANNELS:
+    if not 1 <= channels <= _MOST_CHANNELS:
         raise AudioReadError(
-            f"{printable(path)}: has {channels} channels, and only 1 to {MAX_CHANNELS} can be"
+            f"{printable(path)}: has {channels} channels, and only 1 to {_MOST_CHANNELS} can be"
             " processed; split the file by channels"
         )
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biodenoising.audio.encodings import Encoding, parse_fmt
-from biodenoising.audio.formats import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from biodenoising.audio.formats import DEFAULT_MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from biodenoising.errors import AudioReadError, OptionError
 from biodenoising.storage import printable
 
@@ -56,8 +56,8 @@ def raw_head(text: str) -> Head:
         ) from None
     if not MIN_RATE_HZ <= encoding.sample_rate <= MAX_RATE_HZ:
         raise OptionError(f"{text}: the rate must lie between {MIN_RATE_HZ} and {MAX_RATE_HZ} Hz")
-    if not 1 <= encoding.channels <= MAX_CHANNELS:
-        raise OptionError(f"{text}: there may be 1 to {MAX_CHANNELS} channels")
+    if not 1 <= encoding.channels <= DEFAULT_MAX_CHANNELS:
+        raise OptionError(f"{text}: there may be 1 to {DEFAULT_MAX_CHANNELS} channels")
     return Head(encoding, b"", None)
 
 

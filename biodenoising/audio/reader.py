@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 
 from biodenoising.audio.chunks import Layout, parse_layout
 from biodenoising.audio.codecs import open_codec
-from biodenoising.audio.formats import AudioInfo
+from biodenoising.audio.formats import DEFAULT_MAX_HOURS, READ_DEFAULTS, AudioInfo, ReadOptions
+from biodenoising.audio.salvage import SalvagingCodec, SectorDecoder
+from biodenoising.audio.triggered import TriggeredDecoder, count_omitted, may_be_triggered
+from biodenoising.audio.untouched import Untouched
 from biodenoising.errors import AudioReadError
 from biodenoising.storage import printable
 
@@ -59,12 +63,23 @@ class LayoutDecoder:
 class AudioReader:
     """Reads one file forward; a context manager.
 
-    `info` is what was known on opening; `notes` starts with its notes and grows while reading.
+    `info` is what was known on opening; `notes` starts with its notes and grows while reading;
+    `untouched` are the stretches read so far that no model should change.
     """
 
-    def __init__(self, info: AudioInfo, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        info: AudioInfo,
+        decoder: Decoder,
+        untouched: Untouched | None = None,
+        max_hours: float = DEFAULT_MAX_HOURS,
+    ) -> None:
         self.info = info
         self.notes: list[str] = list(info.notes)
+        self.untouched = untouched or Untouched()
+        self.is_triggered = isinstance(decoder, TriggeredDecoder)
+        # A header may tell less than what decodes.
+        self._most = max_hours * 3600 * info.sample_rate
         self._decoder = decoder
         self._done = 0
         self._ended = False
@@ -117,11 +132,18 @@ class AudioReader:
                 f" ({_reason(error)}); the file or its disk is damaged there"
             ) from error
         self._done += part.shape[1]
+        if self._done > self._most:
+            hours = self._most / 3600 / self.info.sample_rate
+            raise AudioReadError(
+                f"{printable(self.info.path)}: is longer than its header says, and than"
+                f" {hours:g} hours; --max-hours raises the limit"
+            )
         return part
 
     def _settle(self) -> None:
         """Compare what came with what was announced."""
-        announced = self.info.frames
+        announced, rate = self.info.frames, self.info.sample_rate
+        self.notes.extend(self.untouched.notes(rate))
         if self._done == 0 and announced > 0:
             raise AudioReadError(
                 f"{printable(self.info.path)}: announces {announced} samples but none can be"
@@ -129,18 +151,20 @@ class AudioReader:
             )
         if self._done < announced:
             self.notes.append(
-                f"cut short: header says {announced} samples, {self._done} could be decoded"
+                f"cut short: header says {announced} samples, {self._done} could be decoded;"
+                f" the last {(announced - self._done) / rate:.3f} s are missing"
             )
         elif self._done > announced:
             self.notes.append(f"longer than announced: {self._done} samples instead of {announced}")
 
 
-def open_reader(path: Path) -> AudioReader:
+def open_reader(path: Path, options: ReadOptions = READ_DEFAULTS) -> AudioReader:
     """Open a recording for reading, whatever its name says it is.
 
     Raises:
         AudioReadError: it is no regular file, cannot be opened, is no supported audio, holds no
-            samples although it should, or is out of limits (1 kHz to 1 MHz, 64 channels).
+            samples although it should, or is out of limits (1 kHz to 1 MHz, and those of
+            `options`).
     """
     handle = _open_regular(path)
     try:
@@ -148,9 +172,12 @@ def open_reader(path: Path) -> AudioReader:
         if layout is None:
             head = _head(handle)
             handle.close()
-            info, codec = open_codec(path, head)
-            return AudioReader(info, codec)
-        return AudioReader(describe(path, layout), LayoutDecoder(handle, layout))
+            return _open_codec(path, head, options)
+        untouched = Untouched()
+        info = describe(path, layout)
+        info, decoder = _decoder(handle, info, layout, untouched, options)
+        options.check(info)
+        return AudioReader(info, decoder, untouched, options.max_hours)
     except OSError as error:
         handle.close()
         raise AudioReadError(
@@ -159,6 +186,46 @@ def open_reader(path: Path) -> AudioReader:
     except AudioReadError:
         handle.close()
         raise
+
+
+def _decoder(
+    handle: BinaryIO, info: AudioInfo, layout: Layout, untouched: Untouched, options: ReadOptions
+) -> tuple[AudioInfo, Decoder]:
+    """Return what decodes a file made of chunks, and its description as that delivers it."""
+    number = omitted = 0
+    if may_be_triggered(handle, info.path, layout):
+        number, omitted = count_omitted(handle, layout)
+    if number:
+        left_out = f"{omitted / info.sample_rate:.1f} s of silence left out in {number} places"
+        if options.twav == "refuse":
+            raise AudioReadError(
+                f"{printable(info.path)}: is a triggered AudioMoth recording (T.WAV),"
+                f" {left_out}; --twav pass or expand takes it"
+            )
+        expand = options.twav == "expand"
+        kept = "its counters kept (--twav expand puts it in again)"
+        what = "put in again" if expand else kept
+        note = f"triggered AudioMoth recording: {left_out}, {what}"
+        frames = info.frames + omitted * expand
+        info = replace(info, frames=frames, notes=(*info.notes, note))
+        return info, TriggeredDecoder(handle, layout, untouched, expand=expand)
+    if options.salvage:
+        return info, SectorDecoder(handle, layout, untouched)
+    return info, LayoutDecoder(handle, layout)
+
+
+def _open_codec(path: Path, head: bytes, options: ReadOptions) -> AudioReader:
+    info, codec = open_codec(path, head, salvage=options.salvage)
+    try:
+        options.check(info)
+    except AudioReadError:
+        codec.close()
+        raise
+    if not options.salvage:
+        return AudioReader(info, codec, max_hours=options.max_hours)
+    untouched = Untouched()
+    decoder = SalvagingCodec(codec, info, untouched)
+    return AudioReader(info, decoder, untouched, options.max_hours)
 
 
 def describe(path: Path, layout: Layout) -> AudioInfo:

@@ -24,6 +24,7 @@ from biodenoising.audio.formats import (
     INTEGER_BITS,
     RIFF_CONTAINERS,
     AudioInfo,
+    ReadOptions,
     check_container,
     target_container,
     target_subtype,
@@ -255,7 +256,7 @@ def verify(path: Path, source: AudioInfo, frames: int, *, container: str | None 
     """
     wanted = target_container(source.container, container)
     try:
-        with open_reader(path) as reader:
+        with open_reader(path, ReadOptions.unlimited()) as reader:
             info = reader.info
         # For chunks the file's size was compared; compressed headers promise what they like.
         counted = info.frames

@@ -14,12 +14,26 @@ from typing import Literal
 
 import numpy as np
 
-from biodenoising.audio import open_reader, open_writer, verify
-from biodenoising.errors import AudioWriteError, BatchError
+from biodenoising.audio import AudioInfo, AudioReader, ReadOptions, open_reader, open_writer, verify
+from biodenoising.audio.formats import (
+    DEFAULT_MAX_CHANNELS,
+    DEFAULT_MAX_HOURS,
+    READ_DEFAULTS,
+    SAMPLE_BYTES,
+    target_container,
+    target_subtype,
+)
+from biodenoising.errors import (
+    AudioChangedError,
+    AudioWriteError,
+    BatchError,
+    DiskFullError,
+    OptionError,
+)
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.inference.waiting import Block
 from biodenoising.models import DEFAULT_MODEL
-from biodenoising.storage import printable, sha256_of, whole_file
+from biodenoising.storage import free_bytes, printable, sha256_of, whole_file
 
 BLOCK_FRAMES = 1 << 16
 Progress = Callable[[float], None]
@@ -63,6 +77,10 @@ def denoise_file(
     dither: bool = False,
     residual: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    twav: Literal["expand", "pass", "refuse"] = "pass",
+    salvage: bool = False,
+    max_channels: int = DEFAULT_MAX_CHANNELS,
+    max_hours: float = DEFAULT_MAX_HOURS,
 ) -> FileResult:
     """Denoise the file `input` into the file `output`; `residual` gets what was removed.
 
@@ -77,10 +95,42 @@ def denoise_file(
             raise BatchError(f"{printable(target)}: is the input itself; choose another name")
         if target.exists() and not overwrite:
             raise AudioWriteError(f"{printable(target)}: exists already; pass overwrite=True")
+    reading = ReadOptions(twav, salvage, max_channels, max_hours)
     denoiser = Denoiser(model, device=device)
+    unchanged = watch(Path(input))
     return convert(
-        Path(input), Path(output), targets[1] if residual else None, denoiser, settings, options
+        Path(input),
+        Path(output),
+        targets[1] if residual else None,
+        denoiser,
+        settings,
+        options,
+        reading,
+        commit=lambda result, hashes: unchanged(),
     )
+
+
+def watch(path: Path) -> Callable[[], None]:
+    """Return a check that raises AudioChangedError if the file is not what it is now."""
+    before = stamp(path)
+
+    def unchanged() -> None:
+        if stamp(path) != before:
+            raise AudioChangedError(
+                f"{printable(path)}: changed while it was read, so it is still being written;"
+                " the same command takes it when it is complete"
+            )
+
+    return unchanged
+
+
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written to or replaced; None where it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def container_of(format: str | None) -> Literal["WAV", "FLAC"] | None:
@@ -101,6 +151,7 @@ def convert(
     denoiser: Denoiser,
     settings: DenoiseSettings,
     options: FileOptions,
+    reading: ReadOptions = READ_DEFAULTS,
     progress: Progress | None = None,
     commit: Commit | None = None,
 ) -> FileResult:
@@ -110,11 +161,13 @@ def convert(
     SHA-256 of each output when all are complete and checked, just before they get their names.
     """
     with ExitStack() as stack:
-        reader = stack.enter_context(open_reader(input))
+        reader = stack.enter_context(open_reader(input, reading))
         info = reader.info
         # Opened before anything is written: options that do not fit leave no trace.
         stream = denoiser.open(info.sample_rate, info.channels, settings)
+        _refuse_dithered_counters(reader, reading, options)
         targets = [output] if residual is None else [output, residual]
+        require_room(targets, info, options.container)
         temporaries = [stack.enter_context(whole_file(target)) for target in targets]
         writers = [
             stack.enter_context(
@@ -125,6 +178,7 @@ def convert(
         tally = Tally()
 
         def write(ready: tuple[Block, Block]) -> None:
+            ready = reader.untouched.put_back(*ready)
             tally.count_removed(ready[1])
             for writer, samples in zip(writers, ready, strict=False):
                 writer.write(samples)
@@ -134,11 +188,11 @@ def convert(
             if progress:
                 progress(block.shape[1] / info.sample_rate)
         write(stream.flush())
-        stamp = os.stat(input)
+        times = os.stat(input)
         for writer, temporary in zip(writers, temporaries, strict=True):
             writer.close()
             verify(temporary, info, tally.frames, container=options.container)
-            os.utime(temporary, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+            os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
         notes = dict.fromkeys([*reader.notes, *writers[0].notes, *tally.notes(writers[0].clipped)])
         result = FileResult(
             input,
@@ -153,6 +207,36 @@ def convert(
         if commit:
             commit(result, [sha256_of(path) for path in temporaries])
         return result
+
+
+def _refuse_dithered_counters(
+    reader: AudioReader, reading: ReadOptions, options: FileOptions
+) -> None:
+    if options.dither and reader.is_triggered and reading.twav == "pass":
+        raise OptionError(
+            "dither would spoil the counters of this triggered recording; leave --dither away or"
+            " choose --twav expand"
+        )
+
+
+def require_room(targets: list[Path], info: AudioInfo, container: str | None) -> None:
+    """Refuse an output of known size for which there is no space, before working for it.
+
+    Raises DiskFullError where the input's own size vouches for the prediction, AudioWriteError
+    where a small file only claims to become a large one.
+    """
+    if target_container(info.container, container) in ("FLAC", "OGG", "MP3"):
+        return
+    width = SAMPLE_BYTES[target_subtype(info, container)] * info.channels
+    needed, free = info.frames * width * len(targets), free_bytes(targets[0].parent)
+    if needed <= free:
+        return
+    honest = os.stat(info.path).st_size * len(targets) >= needed // 2
+    raise (DiskFullError if honest else AudioWriteError)(
+        f"{printable(targets[0])}: no space left for it ({needed / 1e6:.1f} MB needed,"
+        f" {free / 1e6:.1f} MB free); make room or choose another OUTPUT, then give the same"
+        " command again"
+    )
 
 
 class Tally:

@@ -14,10 +14,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
+from biodenoising.audio.formats import DEFAULT_MAX_CHANNELS, DEFAULT_MAX_HOURS, ReadOptions
 from biodenoising.batch.files import FileOptions, Progress, container_of
 from biodenoising.batch.journal import lock_folder, read_manifest
 from biodenoising.batch.plan import Plan, plan_run
-from biodenoising.batch.work import Job, Outcome, Recipe
+from biodenoising.batch.work import DEFAULT_MAX_MEMORY_GB, Job, Outcome, Recipe
 from biodenoising.batch.workers import processors, run_jobs
 from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
@@ -36,7 +37,7 @@ class TreeSummary:
     stopped: str = ""  # why the run ended before its last file, if it did
     not_tried: int = 0
 
-    def count(self, status: Literal["done", "skipped", "failed"]) -> int:
+    def count(self, status: Literal["done", "skipped", "failed", "changing"]) -> int:
         """How many files ended so."""
         return sum(outcome.status == status for outcome in self.outcomes)
 
@@ -48,7 +49,8 @@ class TreeSummary:
     @property
     def ok(self) -> bool:
         """Whether every file of the plan has its output."""
-        return not self.stopped and not self.not_tried and self.count("failed") == 0
+        finished = self.count("done") + self.count("skipped")
+        return not self.stopped and not self.not_tried and finished == len(self.outcomes)
 
 
 def denoise_tree(
@@ -69,14 +71,20 @@ def denoise_tree(
     overwrite: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    twav: Literal["expand", "pass", "refuse"] = "pass",
+    salvage: bool = False,
+    max_channels: int = DEFAULT_MAX_CHANNELS,
+    max_hours: float = DEFAULT_MAX_HOURS,
+    max_memory_gb: float = DEFAULT_MAX_MEMORY_GB,
     progress: Progress | None = None,
     observer: Observer | None = None,
 ) -> TreeSummary:
     """Denoise a file or a folder with all its subfolders into `output`, resuming earlier runs.
 
-    `jobs` is the number of processes, 0 for what suits the machine; `residual` a folder for what
-    was removed; `include` and `exclude` are file patterns. `progress` is called with seconds of
-    audio as they pass, `observer` with each file's outcome. Other options as for `denoise`.
+    `jobs` is the number of processes, 0 for what suits the machine, 1 for this process alone, which
+    then nothing protects; `residual` a folder for what was removed; `include` and `exclude` are
+    file patterns. `progress` is called with seconds of audio as they pass, `observer` with each
+    file's outcome. Other options as for `denoise` and the command line.
 
     Raises BatchError, ModelError or OptionError before anything is written where the run as a
     whole cannot start. Failures of single files are in the summary.
@@ -87,6 +95,8 @@ def denoise_tree(
         settings=DenoiseSettings(mix, max_attenuation_db, time_expansion, band, outside),
         options=FileOptions(container_of(format), dither),
         overwrite=overwrite,
+        reading=ReadOptions(twav, salvage, max_channels, max_hours),
+        max_memory_gb=max_memory_gb,
     )
     plan = plan_run(
         Path(input),
@@ -130,20 +140,26 @@ def run_plan(
                 stack.enter_context(lock_folder(root))
                 stack.callback(remove_leftovers, root, below=not plan.single)
                 remove_leftovers(root, below=not plan.single)
-            outcomes = _start(plan, recipe, denoiser, workers, progress)
+            outcomes = _start(plan, recipe, denoiser, workers, _here(jobs, plan, recipe), progress)
             _watch(stack.enter_context(closing(outcomes)), plan, ended, summary)
     summary.elapsed_s = monotonic() - begun
     return summary
 
 
 def _start(
-    plan: Plan, recipe: Recipe, denoiser: Denoiser, workers: int, progress: Progress | None
+    plan: Plan,
+    recipe: Recipe,
+    denoiser: Denoiser,
+    workers: int,
+    here: bool,
+    progress: Progress | None,
 ) -> Generator[Outcome, None, None]:
     root = plan.roots[0]
     settings = recipe.fingerprint(residual=len(plan.roots) > 1)
     done = read_manifest(root)
     jobs = (Job(task, root, settings, done.get(str(task.name))) for task in plan.tasks)
-    return run_jobs(jobs, recipe, denoiser, workers, progress or (lambda seconds: None))
+    report = progress or (lambda seconds: None)
+    return run_jobs(jobs, recipe, denoiser, workers, report, here=here)
 
 
 def _watch(outcomes: Iterable[Outcome], plan: Plan, ended: Observer, summary: TreeSummary) -> None:
@@ -161,3 +177,9 @@ def _workers(jobs: int, plan: Plan, recipe: Recipe) -> int:
     # One accelerator is shared badly by several processes.
     suited = processors() if recipe.device in ("auto", "cpu") else 1
     return min(jobs or suited, len(plan.tasks))
+
+
+def _here(jobs: int, plan: Plan, recipe: Recipe) -> bool:
+    """Tell whether this process does the work: asked to, for one file, or on an accelerator."""
+    alone = _workers(jobs, plan, recipe) == 1
+    return alone and (jobs == 1 or len(plan.tasks) == 1 or recipe.device not in ("auto", "cpu"))

@@ -10,10 +10,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from biodenoising.batch.files import FileOptions, FileResult, Progress, convert
+from biodenoising.audio.formats import READ_DEFAULTS, ReadOptions
+from biodenoising.batch.files import FileOptions, FileResult, Progress, convert, stamp, watch
 from biodenoising.batch.journal import Done, add_row, settings_fingerprint
 from biodenoising.batch.plan import Task
 from biodenoising.errors import (
+    AudioChangedError,
+    AudioReadError,
     AudioWriteError,
     BiodenoisingError,
     DiskFullError,
@@ -24,6 +27,8 @@ from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.models.registry import find_model, fingerprint
 from biodenoising.storage import printable, sha256_of
 
+# Six times what 64 channels at 384 kHz, resampled to a low band, were seen to reserve.
+DEFAULT_MAX_MEMORY_GB = 8.0
 RESULT_VERSION = 2  # raised when the same settings begin to give other samples
 
 
@@ -37,18 +42,23 @@ class Recipe:
     options: FileOptions
     overwrite: bool = False
     inspect: Callable[[Task], object] | None = None  # looks at each output that is there
+    reading: ReadOptions = READ_DEFAULTS
+    max_memory_gb: float = DEFAULT_MAX_MEMORY_GB  # for each worker, beyond its model; 0 is no limit
 
     def fingerprint(self, *, residual: bool) -> str:
         """Return a hash of what changes the outputs. Raises ModelError for an unknown model."""
-        return settings_fingerprint(
-            {
-                "version": RESULT_VERSION,
-                "model": fingerprint(find_model(self.model)),
-                "settings": dataclasses.asdict(self.settings),
-                "options": dataclasses.asdict(self.options),
-                "residual": residual,
-            }
-        )
+        parts = {
+            "version": RESULT_VERSION,
+            "model": fingerprint(find_model(self.model)),
+            "settings": dataclasses.asdict(self.settings),
+            "options": dataclasses.asdict(self.options),
+            "residual": residual,
+        }
+        # Limits and salvage change no output that can be made without them. The default is left
+        # out, so that outputs made before there was a choice are still known.
+        if self.reading.twav != READ_DEFAULTS.twav:
+            parts["twav"] = self.reading.twav
+        return settings_fingerprint(parts)
 
 
 @dataclass(frozen=True)
@@ -66,10 +76,11 @@ class Outcome:
     """How one file ended; `message` says why it failed, `fatal` that no other can succeed.
 
     `seen` is what the recipe's `inspect` returned, or its error's words.
+    `changing` is a file that is still being written, left for the next run.
     """
 
     name: Path
-    status: Literal["done", "skipped", "failed"]
+    status: Literal["done", "skipped", "failed", "changing"]
     message: str = ""
     result: FileResult | None = None
     fatal: bool = False
@@ -79,6 +90,7 @@ class Outcome:
 def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Outcome:
     """Make one output, or find that it is there already, or say why it cannot be made."""
     task, begun = job.task, monotonic()
+    unchanged = watch(task.input)
     try:
         input_sha256 = _hash_input(task.input)
         # Also when overwriting: such a run is gone on with by the same command.
@@ -93,14 +105,20 @@ def work(job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress) -> Ou
             denoiser,
             recipe.settings,
             recipe.options,
+            recipe.reading,
             progress,
-            _commit(job, recipe, input_sha256, begun),
+            _commit(job, recipe, input_sha256, begun, unchanged),
         )
         return Outcome(task.name, "done", result=result, seen=_inspected(task, recipe))
+    except AudioChangedError as error:
+        return failure(job, str(error), status="changing")
     except (OptionError, ModelError) as error:  # they do not know which file it is
         return failure(job, f"{printable(task.input)}: {error}")
     except BiodenoisingError as error:
-        return failure(job, str(error), fatal=isinstance(error, DiskFullError))
+        return _failure_or_change(job, error, unchanged)
+    except MemoryError:
+        name = printable(task.input)
+        return failure(job, f"{name}: needs too much memory; --max-memory raises the limit")
     except Exception as error:  # noqa: BLE001 - the one place where any failure becomes a row
         reason = " ".join(str(error).split()) or type(error).__name__
         return failure(job, f"{printable(task.input)}: failed unexpectedly ({reason})")
@@ -113,11 +131,30 @@ def _inspected(task: Task, recipe: Recipe) -> object:
         return " ".join(str(error).split()) or type(error).__name__
 
 
-def failure(job: Job, message: str, *, fatal: bool = False) -> Outcome:
+def _failure_or_change(
+    job: Job, error: BiodenoisingError, unchanged: Callable[[], None]
+) -> Outcome:
+    """Return a failure, unless the file failed because somebody is still writing it."""
+    gone = stamp(job.task.input) is None
+    if isinstance(error, AudioReadError | AudioWriteError) and not gone:
+        try:
+            unchanged()
+        except AudioChangedError as change:
+            return failure(job, str(change), status="changing")
+    return failure(job, str(error), fatal=isinstance(error, DiskFullError))
+
+
+def failure(
+    job: Job,
+    message: str,
+    *,
+    fatal: bool = False,
+    status: Literal["failed", "changing"] = "failed",
+) -> Outcome:
     """Return the outcome of a failed file and note it in the manifest, if that can be written."""
     row = {
         "file": str(job.task.name),
-        "status": "failed",
+        "status": status,
         "input": str(job.task.input),
         "message": message,
         "time": _now(),
@@ -126,7 +163,7 @@ def failure(job: Job, message: str, *, fatal: bool = False) -> Outcome:
         add_row(job.root, row)
     except AudioWriteError:
         fatal = True
-    return Outcome(job.task.name, "failed", message, fatal=fatal)
+    return Outcome(job.task.name, status, message, fatal=fatal)
 
 
 def _hash_input(path: Path) -> str:
@@ -170,9 +207,20 @@ def _has_content(path: Path, sha256: str | None) -> bool:
 
 
 def _commit(
-    job: Job, recipe: Recipe, input_sha256: str, begun: float
+    job: Job,
+    recipe: Recipe,
+    input_sha256: str,
+    begun: float,
+    unchanged: Callable[[], None],
 ) -> Callable[[FileResult, list[str]], None]:
     def commit(result: FileResult, hashes: list[str]) -> None:
+        unchanged()
+        if not input_sha256 and not recipe.reading.salvage:
+            # A decoder may take a sector that cannot be read for the end of the file.
+            raise AudioReadError(
+                f"{printable(job.task.input)}: cannot be read to its end; its disk is damaged;"
+                " --salvage keeps what can be read"
+            )
         row: dict[str, Any] = {
             "file": str(job.task.name),
             "status": "done",
@@ -185,6 +233,8 @@ def _commit(
             "options": {
                 **dataclasses.asdict(recipe.settings),
                 **dataclasses.asdict(recipe.options),
+                "twav": recipe.reading.twav,
+                "salvage": recipe.reading.salvage,
             },
             "duration_s": result.duration_s,
             "sample_rate": result.sample_rate,

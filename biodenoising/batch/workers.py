@@ -10,11 +10,13 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING
 
@@ -41,13 +43,20 @@ def processors() -> int:
 
 
 def run_jobs(
-    jobs: Iterable[Job], recipe: Recipe, denoiser: Denoiser, workers: int, progress: Progress
+    jobs: Iterable[Job],
+    recipe: Recipe,
+    denoiser: Denoiser,
+    workers: int,
+    progress: Progress,
+    *,
+    here: bool | None = None,
 ) -> Generator[Outcome, None, None]:
     """Yield the outcome of every job as it ends. Closing the iterator stops the work.
 
-    `denoiser` does it where one worker suffices; several load the recipe's model themselves.
+    `here` has this process do the work with `denoiser`, as by default where one worker suffices;
+    worker processes load the recipe's model themselves.
     """
-    if workers == 1:
+    if workers == 1 if here is None else here:
         for job in jobs:
             yield work(job, denoiser, recipe, progress)
         return
@@ -148,6 +157,24 @@ def _start_worker(recipe: Recipe, threads: int, passed: ProgressQueue) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = (Denoiser(recipe.model, device=recipe.device, threads=threads), recipe, passed)
+    if recipe.device in ("auto", "cpu"):
+        limit_memory(recipe.max_memory_gb)
+
+
+def limit_memory(gigabytes: float) -> None:
+    """Let this process take so much memory beyond what it has; 0 or no Linux: no limit.
+
+    An allocation beyond it fails, where otherwise the system would kill a process of its choice.
+    """
+    if not gigabytes or sys.platform != "linux":
+        return
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + int(gigabytes * 1e9)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def _end_with_parent() -> None:

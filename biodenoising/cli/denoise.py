@@ -93,7 +93,7 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     default=0,
     show_default="as many as suit",
     metavar="N",
-    help="Files worked on at the same time.",
+    help="Files worked on at the same time, each in a process of its own; 1 does without those.",
 )
 @click.option(
     "--mix",
@@ -139,6 +139,44 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     help="Write this format.  [default: each file's own]",
 )
 @click.option("--dither", is_flag=True, help="Add dither when samples are rounded to integers.")
+@click.option(
+    "--twav",
+    type=click.Choice(["expand", "pass", "refuse"]),
+    default="pass",
+    show_default=True,
+    help="Triggered AudioMoth recordings, which leave silence out: put it in again (longer files),"
+    " pass its counters on as they are, or refuse them.",
+)
+@click.option(
+    "--salvage",
+    is_flag=True,
+    help="Keep what can be read of damaged files, with silence in place of what cannot, and say"
+    " which seconds that concerns.",
+)
+@click.option(
+    "--max-channels",
+    type=click.IntRange(1, 1024),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Refuse files with more channels.",
+)
+@click.option(
+    "--max-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1000.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Refuse files that say they are longer.",
+)
+@click.option(
+    "--max-memory",
+    type=click.FloatRange(min=0),
+    default=8.0,
+    show_default=True,
+    metavar="GB",
+    help="Most memory for one file in a worker process, on Linux; 0 is no limit.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files in OUTPUT that are there already.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only files like this (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this (repeatable).")
@@ -251,6 +289,7 @@ def biodenoise(
 
 
 def _recipe(format_: str | None, chosen: dict[str, Any]) -> Recipe:
+    from biodenoising.audio import ReadOptions
     from biodenoising.batch.files import FileOptions, container_of
     from biodenoising.batch.work import Recipe
     from biodenoising.inference.denoiser import DenoiseSettings
@@ -267,6 +306,10 @@ def _recipe(format_: str | None, chosen: dict[str, Any]) -> Recipe:
         ),
         options=FileOptions(container_of(format_), chosen["dither"]),
         overwrite=chosen["overwrite"],
+        reading=ReadOptions(
+            chosen["twav"], chosen["salvage"], chosen["max_channels"], chosen["max_hours"]
+        ),
+        max_memory_gb=chosen["max_memory"],
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from biodenoising.audio import open_reader
+from biodenoising.audio import header_seconds
 from biodenoising.batch.plan import Plan
 from biodenoising.batch.runner import TreeSummary, run_plan
 from biodenoising.batch.work import Outcome, Recipe
@@ -71,8 +71,8 @@ class Display:
             click.echo(line, err=True)
 
     def _observe(self, outcome: Outcome) -> None:
-        if outcome.status == "failed":
-            self._bar.write(f"failed   {outcome.message}", file=sys.stderr)
+        if outcome.message:
+            self._bar.write(f"{outcome.status:<8} {outcome.message}", file=sys.stderr)
         if outcome.status != "done":
             # What is not worked on counts neither as done nor as left.
             unheard = min(self._durations.get(outcome.name, 0.0), self._left_s)
@@ -84,10 +84,11 @@ class Display:
 
     def _report(self, summary: TreeSummary) -> None:
         counts = {s: summary.count(s) for s in ("done", "skipped", "failed")}
+        changing = summary.count("changing")
         speed = summary.audio_s / max(summary.elapsed_s, 1e-9)
         if self._log:
             record = {
-                "run": counts,
+                "run": counts | ({"changing": changing} if changing else {}),
                 "audio_s": summary.audio_s,
                 "elapsed_s": round(summary.elapsed_s, 3),
                 "not_tried": summary.not_tried,
@@ -102,6 +103,7 @@ class Display:
             f"{counts['done']} denoised ({clock(summary.audio_s)} of audio in "
             f"{clock(summary.elapsed_s)}, {speed:.0f} x real time), "
             f"{counts['skipped']} skipped as done before, {counts['failed']} failed"
+            + (f", {changing} still being written" if changing else "")
         )
 
     def _show_notes(self, summary: TreeSummary) -> None:
@@ -138,14 +140,7 @@ def write_report(
 
 def durations(plan: Plan) -> dict[Path, float]:
     """Return each file's duration in seconds by its header; what cannot be read counts as none."""
-    found = {}
-    for task in plan.tasks:
-        try:
-            with open_reader(task.input) as reader:
-                found[task.name] = reader.info.frames / reader.info.sample_rate
-        except BiodenoisingError:
-            found[task.name] = 0.0
-    return found
+    return {task.name: header_seconds(task.input) for task in plan.tasks}
 
 
 def dry_run(plan: Plan, recipe: Recipe) -> None:

@@ -90,7 +90,7 @@ def _table(path: Path, lines: list[str], recording: str | None) -> Iterator[Anno
     filled = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     head = filled[0][1]
     comma = max("\t,;", key=head.count)
-    names = [name.strip().lower() for name in next(csv.reader([head], delimiter=comma))]
+    names = [name.lower() for name in _cells(path, filled[0][0], head, comma)]
     start, end = _column(names, STARTS), _column(names, ENDS)
     if start is None or end is None:
         raise CorpusError(
@@ -102,7 +102,7 @@ def _table(path: Path, lines: list[str], recording: str | None) -> Iterator[Anno
     view = _column(names, (VIEW,))
     file = _column(names, ("notated_path", "begin file", "file"))
     for number, line in filled[1:]:
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=comma))]
+        cells = _cells(path, number, line, comma)
         if view is not None and WANTED_VIEW not in _cell(cells, view).lower():
             continue
         of = re.split(r"[/\\]", _cell(cells, file))[-1]
@@ -112,6 +112,13 @@ def _table(path: Path, lines: list[str], recording: str | None) -> Iterator[Anno
             path, number, _cell(cells, start), _cell(cells, end), _cell(cells, label),
             _cell(cells, low), _cell(cells, high),
         )  # fmt: skip
+
+
+def _cells(path: Path, number: int, line: str, comma: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=comma))]
+    except csv.Error as error:
+        raise _bad(path, number, f"is no line of a table ({error})") from error
 
 
 def _audacity(path: Path, lines: list[str]) -> Iterator[Annotation]:

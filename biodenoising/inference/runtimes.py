@@ -129,7 +129,7 @@ def open_session(card: Card, graph: bytes, threads: int) -> Any:
     try:
         options.add_external_initializers(list(weights), values)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except (*errors, RuntimeError) as error:
+    except (*errors, RuntimeError, UnicodeDecodeError) as error:  # names in a hostile graph
         raise _mismatch(card, error) from error
 
 

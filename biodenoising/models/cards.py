@@ -25,6 +25,11 @@ SIZES = {
 }
 
 
+HIGHEST_RATE_HZ = 10_000_000
+# A chunk lies in memory as a whole, many times over.
+LONGEST_CHUNK = 1 << 26
+
+
 @dataclass(frozen=True)
 class Chunking:
     """How a long recording is cut for a model; all in samples at the rate the model works at.
@@ -108,7 +113,7 @@ def read_card(path: Path) -> Card:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{name}: no such model card ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{name}: not a model card, its JSON is damaged ({error})") from error
     try:
         chunking = Chunking(**record.pop("chunking"))
@@ -128,7 +133,10 @@ def read_card(path: Path) -> Card:
 
 def _check_types(card: Card) -> None:
     """Raise TypeError or KeyError for values that no card has."""
-    kinds = {"name": str, "description": str, "licence": str, "sample_rate": int, "arguments": dict}
+    kinds = {
+        "name": str, "description": str, "licence": str, "sample_rate": int, "arguments": dict,
+        "parameters": int, "weights_sha256": str, "graph_sha256": str,
+    }  # fmt: skip
     for field_name, kind in kinds.items():
         if not isinstance(getattr(card, field_name), kind):
             raise TypeError(f"{field_name} is not of type {kind.__name__}")
@@ -137,6 +145,10 @@ def _check_types(card: Card) -> None:
     for field_name, size in sizes.items():
         if not isinstance(size, int):
             raise TypeError(f"{field_name} is not a whole number")
+    if not 1 <= card.sample_rate <= HIGHEST_RATE_HZ:
+        raise TypeError(f"sample_rate is {card.sample_rate} Hz")
+    if card.chunking.samples > LONGEST_CHUNK:
+        raise TypeError(f"a chunk of {card.chunking.samples} samples is none")
 
 
 def card_record(card: Card) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def entries_of(summary: TreeSummary) -> list[Entry]:
     for outcome in sorted(summary.outcomes, key=lambda o: os.fsencode(o.name)):
         facts = outcome.seen if isinstance(outcome.seen, Facts) else None
         message = outcome.message or (outcome.seen if isinstance(outcome.seen, str) else "")
-        found.append(Entry(printable(outcome.name), outcome.status, facts, message))
+        # One that is still being written has no output either; its line says why.
+        status = "failed" if outcome.status == "changing" else outcome.status
+        found.append(Entry(printable(outcome.name), status, facts, message))
     return found
 
 

@@ -39,7 +39,8 @@ def read_yaml(
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"{name}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # Numbers of thousands of digits and lists within lists are no settings.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise OptionError(f"{name}: not YAML ({reason})") from error
     try:
@@ -121,7 +122,7 @@ def _convert_plain(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             number = float(value)  # YAML takes 1e-3, without a point, for text
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if math.isfinite(number):
             return number

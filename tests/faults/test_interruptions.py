@@ -337,8 +337,11 @@ def test_a_second_run_on_the_same_folder_is_refused(tree, command, biodenoise, s
     folders = (
         [tree.output] if shared == "OUTPUT" else [tree.root / "o", "--residual", tree.residual]
     )
-    second = biodenoise(tree.input, *folders)
     assert process.poll() is None
+    # Held in the middle, so that a busy machine does not end it too early.
+    os.kill(process.pid, signal.SIGSTOP)
+    second = biodenoise(tree.input, *folders)
+    os.kill(process.pid, signal.SIGCONT)
     assert second.exit_code == 2
     (line,) = second.stderr.splitlines()
     assert "another run" in line
