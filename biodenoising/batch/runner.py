@@ -7,7 +7,8 @@ Finished files are recognized by content through the manifest of OUTPUT and skip
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,35 +16,47 @@ from time import monotonic
 from typing import Literal
 
 from biodenoising.batch.files import FileOptions, Progress, container_of
-from biodenoising.batch.journal import lock_folder, read_manifest
+from biodenoising.batch.journal import MANIFEST_NAME, fold_manifests, read_manifest
+from biodenoising.batch.listing import Refusal, Task
 from biodenoising.batch.plan import Plan, plan_run
+from biodenoising.batch.shards import Shard, lock_run
 from biodenoising.batch.work import Job, Outcome, Recipe
 from biodenoising.batch.workers import processors, run_jobs
 from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.models import DEFAULT_MODEL
-from biodenoising.storage import printable, remove_leftovers, require_writable_folder
+from biodenoising.storage import remove_leftovers, require_writable_folder
 
 Observer = Callable[[Outcome], None]
+MOST_KEPT = 10_000
 
 
 @dataclass
 class TreeSummary:
-    """What became of a run; `outcomes` has one entry per file, in the order they ended."""
+    """What became of a run.
+
+    `outcomes` has an entry per file in the order they ended, but for each status only the first
+    MOST_KEPT; the counts are of all.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
     elapsed_s: float = 0.0
     stopped: str = ""  # why the run ended before its last file, if it did
     not_tried: int = 0
+    audio_s: float = 0.0  # seconds of audio denoised in this run
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count how one file ended."""
+        self.counts[outcome.status] += 1
+        if self.counts[outcome.status] <= MOST_KEPT:
+            self.outcomes.append(outcome)
+        if outcome.result is not None:
+            self.audio_s += outcome.result.duration_s
 
     def count(self, status: Literal["done", "skipped", "failed"]) -> int:
         """How many files ended so."""
-        return sum(outcome.status == status for outcome in self.outcomes)
-
-    @property
-    def audio_s(self) -> float:
-        """Seconds of audio denoised in this run."""
-        return sum(o.result.duration_s for o in self.outcomes if o.result is not None)
+        return self.counts[status]
 
     @property
     def ok(self) -> bool:
@@ -69,13 +82,15 @@ def denoise_tree(
     overwrite: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    shard: tuple[int, int] | None = None,
     progress: Progress | None = None,
     observer: Observer | None = None,
 ) -> TreeSummary:
     """Denoise a file or a folder with all its subfolders into `output`, resuming earlier runs.
 
     `jobs` is the number of processes, 0 for what suits the machine; `residual` a folder for what
-    was removed; `include` and `exclude` are file patterns. `progress` is called with seconds of
+    was removed; `include` and `exclude` are file patterns; `shard` is (i, n) for the i-th of n
+    runs that share the work. `progress` is called with seconds of
     audio as they pass, `observer` with each file's outcome. Other options as for `denoise`.
 
     Raises BatchError, ModelError or OptionError before anything is written where the run as a
@@ -95,6 +110,7 @@ def denoise_tree(
         residual=None if residual is None else Path(residual),
         include=include,
         exclude=exclude,
+        shard=None if shard is None else Shard(*shard),
     )
     return run_plan(plan, recipe, jobs=jobs, progress=progress, observer=observer)
 
@@ -112,14 +128,11 @@ def run_plan(
     begun = monotonic()
 
     def ended(outcome: Outcome) -> None:
-        summary.outcomes.append(outcome)
+        summary.add(outcome)
         if observer:
             observer(outcome)
 
-    for folder, reason in plan.unlisted:
-        message = f"{printable(folder)}: cannot be listed ({reason}); mend its permissions"
-        ended(Outcome(folder, "failed", message))
-    if plan.tasks:
+    if plan.tasks or plan.more:
         workers = _workers(jobs, plan, recipe)
         # A model that does not load, or does not fit, is found before anything is written.
         denoiser = Denoiser(recipe.model, device=recipe.device)
@@ -127,31 +140,68 @@ def run_plan(
             require_writable_folder(root)
         with ExitStack() as stack:
             for root in plan.roots:
-                stack.enter_context(lock_folder(root))
-                stack.callback(remove_leftovers, root, below=not plan.single)
-                remove_leftovers(root, below=not plan.single)
-            outcomes = _start(plan, recipe, denoiser, workers, progress)
-            _watch(stack.enter_context(closing(outcomes)), plan, ended, summary)
+                stack.enter_context(lock_run(root, plan.shard))
+                stack.callback(_tidy, plan, root)
+                if plan.more is None:  # else the first file would wait for all of OUTPUT
+                    _tidy(plan, root)
+            tasks = Listed(plan, ended)
+            listed = _jobs(tasks, plan, recipe)
+            outcomes = run_jobs(listed, recipe, denoiser, workers, progress or _unheard)
+            _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
+    else:
+        for _ in Listed(plan, ended):
+            pass
     summary.elapsed_s = monotonic() - begun
     return summary
 
 
-def _start(
-    plan: Plan, recipe: Recipe, denoiser: Denoiser, workers: int, progress: Progress | None
-) -> Generator[Outcome, None, None]:
+class Listed:
+    """Goes through a plan's tasks and counts them; what is refused on the way is a failure."""
+
+    def __init__(self, plan: Plan, ended: Observer) -> None:
+        self._items, self._ended = iter(plan), ended
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Task]:
+        for item in self._items:
+            if isinstance(item, Refusal):
+                self._ended(Outcome(item.path, "failed", item.message))
+            else:
+                self.count += 1
+                yield item
+
+
+def _jobs(tasks: Iterable[Task], plan: Plan, recipe: Recipe) -> Iterator[Job]:
     root = plan.roots[0]
     settings = recipe.fingerprint(residual=len(plan.roots) > 1)
+    if plan.shard is None:
+        fold_manifests(root)
     done = read_manifest(root)
-    jobs = (Job(task, root, settings, done.get(str(task.name))) for task in plan.tasks)
-    return run_jobs(jobs, recipe, denoiser, workers, progress or (lambda seconds: None))
+    manifest = plan.shard.manifest if plan.shard else MANIFEST_NAME
+    for task in tasks:
+        known = done.known(str(task.name), settings, task.output)
+        yield Job(task, root, settings, known, manifest)
 
 
-def _watch(outcomes: Iterable[Outcome], plan: Plan, ended: Observer, summary: TreeSummary) -> None:
+def _tidy(plan: Plan, root: Path) -> None:
+    mine = plan.shard.leftovers(root) if plan.shard else None
+    remove_leftovers(root, below=not plan.single, mine=mine)
+
+
+def _unheard(seconds: float) -> None:
+    """Tell nobody of the progress."""
+
+
+def _watch(
+    outcomes: Iterable[Outcome], tasks: Listed, ended: Observer, summary: TreeSummary
+) -> None:
     for count, outcome in enumerate(outcomes, start=1):
         ended(outcome)
         if outcome.fatal:
             summary.stopped = outcome.message
-            summary.not_tried = len(plan.tasks) - count
+            for _ in tasks:  # the rest is only counted
+                pass
+            summary.not_tried = tasks.count - count
             break
 
 
@@ -160,4 +210,4 @@ def _workers(jobs: int, plan: Plan, recipe: Recipe) -> int:
         raise BatchError(f"jobs is {jobs}; give the number of processes, or 0 to leave it open")
     # One accelerator is shared badly by several processes.
     suited = processors() if recipe.device in ("auto", "cpu") else 1
-    return min(jobs or suited, len(plan.tasks))
+    return (jobs or suited) if plan.more else min(jobs or suited, len(plan.tasks))

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any, Literal
 
 from biodenoising.batch.files import FileOptions, FileResult, Progress, convert
-from biodenoising.batch.journal import Done, add_row, settings_fingerprint
-from biodenoising.batch.plan import Task
+from biodenoising.batch.journal import MANIFEST_NAME, Done, add_row, settings_fingerprint
+from biodenoising.batch.listing import Task
 from biodenoising.errors import (
     AudioWriteError,
     BiodenoisingError,
@@ -58,6 +58,7 @@ class Job:
     root: Path
     settings: str
     done: Done | None
+    manifest: str = MANIFEST_NAME  # where in `root` the rows go
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def failure(job: Job, message: str, *, fatal: bool = False) -> Outcome:
         "time": _now(),
     }
     try:
-        add_row(job.root, row)
+        add_row(job.root, row, job.manifest)
     except AudioWriteError:
         fatal = True
     return Outcome(job.task.name, "failed", message, fatal=fatal)
@@ -183,7 +184,7 @@ def _commit(
             "seconds": round(monotonic() - begun, 3),
             "time": _now(),
         }
-        add_row(job.root, row)
+        add_row(job.root, row, job.manifest)
 
     return commit
 

@@ -56,7 +56,8 @@ def run_jobs(
     while survivors:
         suspect = survivors.pop()
         # Its worker may have died just after finishing it.
-        done = read_manifest(suspect.root).get(str(suspect.task.name))
+        task = suspect.task
+        done = read_manifest(suspect.root).known(str(task.name), suspect.settings, task.output)
         suspect = dataclasses.replace(suspect, done=done)
         broken: list[Job] = []
         yield from _run_pool(iter([suspect]), recipe, 1, progress, broken)

@@ -125,6 +125,11 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace files in OUTPUT that are there already.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only files like this (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this (repeatable).")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only the I-th of N parts of INPUT; runs with the other parts may share OUTPUT.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option(
     "--log-json",
@@ -148,6 +153,7 @@ def biodenoise(
     residual: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    shard: str | None,
     jobs: int,
     dry_run: bool,
     log_json: Path | None,
@@ -166,11 +172,11 @@ def biodenoise(
         from biodenoising.cli import show
 
         recipe = _recipe(format_, chosen)
-        plan = _plan(input, output, recipe, residual, include, exclude)
+        plan = _plan(input, output, recipe, residual, include, exclude, shard)
         if log_json is not None:
             _check_log(log_json, input)
-        if not plan.tasks and not plan.unlisted:
-            show.nothing_to_do(input)
+        if plan.is_empty:
+            show.nothing_to_do(input, shard)
             return
         if dry_run:
             show.dry_run(plan, recipe)
@@ -215,8 +221,10 @@ def _plan(
     residual: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    shard: str | None,
 ) -> Plan:
     from biodenoising.batch.plan import plan_run
+    from biodenoising.batch.shards import parse_shard
     from biodenoising.models.registry import find_model
 
     find_model(recipe.model)
@@ -227,6 +235,7 @@ def _plan(
         residual=residual,
         include=include,
         exclude=exclude,
+        shard=None if shard is None else parse_shard(shard),
     )
 
 

@@ -14,6 +14,7 @@ import click
 from tqdm import tqdm
 
 from biodenoising.audio import open_reader
+from biodenoising.batch.listing import Refusal, Task
 from biodenoising.batch.plan import Plan
 from biodenoising.batch.runner import TreeSummary, run_plan
 from biodenoising.batch.work import Outcome, Recipe
@@ -29,7 +30,10 @@ class Display:
 
     def __init__(self, plan: Plan, recipe: Recipe, log: Path | None, *, quiet: bool) -> None:
         self._plan, self._recipe, self._log, self._quiet = plan, recipe, log, quiet
-        self._durations = durations(plan)
+        # Reading every header of a large tree would take longer than a person waits.
+        self._ends = plan.more is None
+        self._durations = durations(plan) if self._ends else {}
+        self._files = 0
         self._heard_s = self._left_s = self._logged_s = 0.0
         self._begun = monotonic()
 
@@ -37,9 +41,9 @@ class Display:
         """Run the plan; return and print its summary."""
         total_s = round(sum(self._durations.values()), 1)
         with tqdm(
-            total=total_s,
+            total=total_s if self._ends else None,
             disable=self._quiet or not sys.stderr.isatty(),
-            bar_format="{percentage:3.0f}% |{bar:30}| {desc}",
+            bar_format="{percentage:3.0f}% |{bar:30}| {desc}" if self._ends else "{desc}",
             mininterval=0.2,
             dynamic_ncols=True,
         ) as bar:
@@ -63,6 +67,9 @@ class Display:
         line = (
             f"{clock(self._heard_s)} of {clock(self._heard_s + self._left_s)} audio, "
             f"{speed:.0f} x real time, {clock(self._left_s / max(speed, 1e-6))} left"
+            if self._ends
+            else f"{self._files} files ended, {clock(self._heard_s)} of audio heard, "
+            f"{speed:.0f} x real time, {clock(elapsed)} gone"
         )
         self._bar.set_description_str(line, refresh=False)
         self._bar.update(seconds)
@@ -71,6 +78,7 @@ class Display:
             click.echo(line, err=True)
 
     def _observe(self, outcome: Outcome) -> None:
+        self._files += 1
         if outcome.status == "failed":
             self._bar.write(f"failed   {outcome.message}", file=sys.stderr)
         if outcome.status != "done":
@@ -115,31 +123,37 @@ class Display:
 
 def durations(plan: Plan) -> dict[Path, float]:
     """Return each file's duration in seconds by its header; what cannot be read counts as none."""
-    found = {}
-    for task in plan.tasks:
-        try:
-            with open_reader(task.input) as reader:
-                found[task.name] = reader.info.frames / reader.info.sample_rate
-        except BiodenoisingError:
-            found[task.name] = 0.0
-    return found
+    return {task.name: _duration(task) for task in plan.tasks}
+
+
+def _duration(task: Task) -> float:
+    try:
+        with open_reader(task.input) as reader:
+            return reader.info.frames / reader.info.sample_rate
+    except BiodenoisingError:
+        return 0.0
 
 
 def dry_run(plan: Plan, recipe: Recipe) -> None:
     """Print what a run would do."""
-    lengths = durations(plan)
-    for task in plan.tasks:
+    files, audio_s = 0, 0.0
+    for task in plan:
+        if isinstance(task, Refusal):
+            click.echo(f"left out {task.message}", err=True)
+            continue
+        files, audio_s = files + 1, audio_s + _duration(task)
         there = "" if recipe.overwrite or not task.output.exists() else "  (is there already)"
         click.echo(f"{printable(task.input)} -> {printable(task.output)}{there}")
     click.echo(
-        f"{len(plan.tasks)} files, {clock(sum(lengths.values()))} of audio, model {recipe.model}; "
-        "nothing was written"
+        f"{files} files, {clock(audio_s)} of audio, model {recipe.model}; nothing was written"
     )
 
 
-def nothing_to_do(source: Path) -> None:
-    """Say that INPUT holds no audio files."""
-    click.echo(f"{printable(source)}: no audio files here (see --include, --exclude)", err=True)
+def nothing_to_do(source: Path, shard: str | None) -> None:
+    """Say that INPUT holds no audio files, or this shard none of them."""
+    part = f" in shard {shard}" if shard else ""
+    hint = f"{printable(source)}: no audio files here{part} (see --include, --exclude)"
+    click.echo(hint, err=True)
 
 
 def clock(seconds: float) -> str:
