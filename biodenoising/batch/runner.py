@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Literal
 
+from biodenoising.batch.executors import run_on
 from biodenoising.batch.files import FileOptions, Progress, container_of
 from biodenoising.batch.journal import MANIFEST_NAME, fold_manifests, read_manifest
 from biodenoising.batch.listing import Refusal, Task
@@ -83,6 +85,7 @@ def denoise_tree(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     shard: tuple[int, int] | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
     observer: Observer | None = None,
 ) -> TreeSummary:
@@ -90,7 +93,9 @@ def denoise_tree(
 
     `jobs` is the number of processes, 0 for what suits the machine; `residual` a folder for what
     was removed; `include` and `exclude` are file patterns; `shard` is (i, n) for the i-th of n
-    runs that share the work. `progress` is called with seconds of
+    runs that share the work. `executor` does the work instead of processes of this run: any that
+    returns `concurrent.futures` futures, such as Dask's `client.get_executor()`; its workers must
+    see both folders. `progress` is called with seconds of
     audio as they pass, `observer` with each file's outcome. Other options as for `denoise`.
 
     Raises BatchError, ModelError or OptionError before anything is written where the run as a
@@ -112,7 +117,9 @@ def denoise_tree(
         exclude=exclude,
         shard=None if shard is None else Shard(*shard),
     )
-    return run_plan(plan, recipe, jobs=jobs, progress=progress, observer=observer)
+    return run_plan(
+        plan, recipe, jobs=jobs, executor=executor, progress=progress, observer=observer
+    )
 
 
 def run_plan(
@@ -120,6 +127,7 @@ def run_plan(
     recipe: Recipe,
     *,
     jobs: int = 0,
+    executor: Executor | None = None,
     progress: Progress | None = None,
     observer: Observer | None = None,
 ) -> TreeSummary:
@@ -142,12 +150,19 @@ def run_plan(
             for root in plan.roots:
                 stack.enter_context(lock_run(root, plan.shard))
                 stack.callback(_tidy, plan, root)
+                if plan.shard is None:
+                    fold_manifests(root)
                 if plan.more is None:  # else the first file would wait for all of OUTPUT
                     _tidy(plan, root)
             tasks = Listed(plan, ended)
             listed = _jobs(tasks, plan, recipe)
-            outcomes = run_jobs(listed, recipe, denoiser, workers, progress or _unheard)
+            if executor is None:
+                outcomes = run_jobs(listed, recipe, denoiser, workers, progress or _unheard)
+            else:
+                outcomes = run_on(executor, listed, recipe, jobs, progress or _unheard)
             _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
+            if executor is not None and plan.shard is None:
+                fold_manifests(plan.roots[0])
     else:
         for _ in Listed(plan, ended):
             pass
@@ -174,8 +189,6 @@ class Listed:
 def _jobs(tasks: Iterable[Task], plan: Plan, recipe: Recipe) -> Iterator[Job]:
     root = plan.roots[0]
     settings = recipe.fingerprint(residual=len(plan.roots) > 1)
-    if plan.shard is None:
-        fold_manifests(root)
     done = read_manifest(root)
     manifest = plan.shard.manifest if plan.shard else MANIFEST_NAME
     for task in tasks:

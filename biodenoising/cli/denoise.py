@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from biodenoising.errors import BiodenoisingError
 from biodenoising.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from biodenoising.batch.plan import Plan
     from biodenoising.batch.work import Recipe
 
@@ -130,6 +133,11 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     metavar="I/N",
     help="Only the I-th of N parts of INPUT; runs with the other parts may share OUTPUT.",
 )
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Work on a Dask cluster, tcp://host:8786, or on N workers started here, local:N.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option(
     "--log-json",
@@ -154,6 +162,7 @@ def biodenoise(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     shard: str | None,
+    cluster: str | None,
     jobs: int,
     dry_run: bool,
     log_json: Path | None,
@@ -183,7 +192,8 @@ def biodenoise(
             return
         signal.signal(signal.SIGTERM, _interrupt)
         display = show.Display(plan, recipe, log_json, quiet=quiet)
-        summary = display.run(jobs)
+        with _executor(cluster, recipe, residual) as executor:
+            summary = display.run(jobs, executor)
     except BiodenoisingError as error:
         click.echo(f"biodenoise: {error}", err=True)
         sys.exit(EXIT_USAGE)
@@ -237,6 +247,16 @@ def _plan(
         exclude=exclude,
         shard=None if shard is None else parse_shard(shard),
     )
+
+
+def _executor(
+    cluster: str | None, recipe: Recipe, residual: Path | None
+) -> AbstractContextManager[Executor | None]:
+    if cluster is None:
+        return nullcontext()
+    from biodenoising.batch.cluster import connect
+
+    return connect(cluster, recipe, residual=residual is not None)
 
 
 def _check_log(path: Path, source: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from concurrent.futures import Executor
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -37,7 +38,7 @@ class Display:
         self._heard_s = self._left_s = self._logged_s = 0.0
         self._begun = monotonic()
 
-    def run(self, jobs: int) -> TreeSummary:
+    def run(self, jobs: int, executor: Executor | None = None) -> TreeSummary:
         """Run the plan; return and print its summary."""
         total_s = round(sum(self._durations.values()), 1)
         with tqdm(
@@ -53,6 +54,7 @@ class Display:
                 self._plan,
                 self._recipe,
                 jobs=jobs,
+                executor=executor,
                 progress=self._progress,
                 observer=self._observe,
             )

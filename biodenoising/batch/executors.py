@@ -1,0 +1,165 @@
+"""Run jobs on an executor that somebody else made: a pool, or a cluster's.
+
+Anything with `submit` that returns `concurrent.futures` futures will do. One task is one file, and
+only a few more than there are workers are handed over, so that a million files never wait in a
+scheduler. A worker needs to see INPUT and OUTPUT under the same paths. It notes what it made in a
+manifest of its own: appending to one file from several machines is not safe on every file system.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+import threading
+from collections.abc import Generator, Iterable
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
+from functools import lru_cache
+from time import monotonic
+
+import biodenoising
+from biodenoising.batch.files import Progress
+from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
+from biodenoising.batch.workers import IN_FLIGHT_PER_WORKER, processors
+from biodenoising.errors import ModelError
+from biodenoising.inference.denoiser import Denoiser
+from biodenoising.storage import printable
+
+POLL_S = 0.2
+RECOUNT_S = 5.0
+
+
+def run_on(
+    executor: Executor, jobs: Iterable[Job], recipe: Recipe, workers: int, progress: Progress
+) -> Generator[Outcome, None, None]:
+    """Yield the outcome of every job as it ends; `workers` of 0 asks the executor for theirs.
+
+    Closing the iterator withdraws what has not begun; what has begun ends on its own.
+    """
+    left = iter(jobs)
+    running: dict[Future[Outcome], Job] = {}
+    exhausted = False
+    counted, width = -RECOUNT_S, 0
+    version = biodenoising.__version__
+    try:
+        while True:
+            if monotonic() - counted > RECOUNT_S:  # a cluster may grow and shrink
+                counted, width = monotonic(), workers or workers_of(executor, width)
+            while not exhausted and len(running) < width * IN_FLIGHT_PER_WORKER:
+                job = next(left, None)
+                if job is None:
+                    exhausted = True
+                else:
+                    running[executor.submit(work_there, _anywhere(job), recipe, version)] = job
+            if not running:
+                return
+            ended, _ = wait(running, POLL_S, FIRST_COMPLETED)
+            for future in ended:
+                outcome = _outcome(future, running.pop(future))
+                if outcome.result is not None:
+                    progress(outcome.result.duration_s)
+                yield outcome
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def workers_of(executor: Executor, before: int = 0) -> int:
+    """Return how many files an executor works on at a time, as far as it lets one know."""
+    client = getattr(executor, "_client", None)  # Dask's
+    if client is not None:
+        try:
+            return max(1, sum(client.nthreads().values()))
+        except (OSError, TimeoutError):  # the scheduler is away: its futures will say so
+            return max(1, before)
+    return int(getattr(executor, "_max_workers", None) or processors())
+
+
+def _anywhere(job: Job) -> Job:
+    """Return the job with paths that do not depend on the folder a process was started in."""
+    task = job.task
+    absolute = dataclasses.replace(
+        task,
+        input=task.input.absolute(),
+        output=task.output.absolute(),
+        residual=None if task.residual is None else task.residual.absolute(),
+    )
+    return dataclasses.replace(job, task=absolute, root=job.root.absolute())
+
+
+def _outcome(future: Future[Outcome], job: Job) -> Outcome:
+    """Return how a job ended, also where its worker could not say."""
+    try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        error = cancelled
+    if error is None:
+        return future.result()
+    name = printable(job.task.input)
+    if isinstance(error, CancelledError | BrokenExecutor):
+        message = f"{name}: the workers are gone; start them and give the same command again"
+        return Outcome(job.task.name, "failed", message, fatal=True)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if type(error).__name__ == "KilledWorker":
+        reason = "the workers that worked on it died (out of memory?)"
+    return failure(job, f"{name}: {reason}; leave the file out, or see to the workers")
+
+
+# --- in the workers ------------------------------------------------------------------------------
+
+_loading = threading.Lock()
+
+
+def work_there(job: Job, recipe: Recipe, version: str) -> Outcome:
+    """Do one job in whatever process this is."""
+    job = dataclasses.replace(job, manifest=_manifest())
+    problem = mismatch(recipe, job.settings, version, residual=job.task.residual is not None)
+    if problem:
+        return failure(job, f"{printable(job.task.input)}: {problem}")
+    return work(job, _denoiser(recipe.model, recipe.device), recipe, _unheard)
+
+
+@lru_cache(maxsize=16)
+def mismatch(recipe: Recipe, settings: str, version: str, *, residual: bool) -> str:
+    """Return why this process would make other outputs than the one that asks, or nothing."""
+    here = f"the worker on {socket.gethostname()}"
+    if biodenoising.__version__ != version:
+        return (
+            f"{here} has biodenoising {biodenoising.__version__}, not {version}; "
+            "install the same everywhere"
+        )
+    try:
+        if recipe.fingerprint(residual=residual) != settings:
+            return f"{here} has other weights of {recipe.model}; install the same everywhere"
+        _denoiser(recipe.model, recipe.device)
+    except ModelError as error:
+        return f"{here} cannot use the model ({error})"
+    return ""
+
+
+def _denoiser(model: str, device: str) -> Denoiser:
+    with _loading:  # not once per thread
+        return _loaded(model, device)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, device: str) -> Denoiser:
+    # Workers are counted by processors: each takes one.
+    return Denoiser(model, device=device, threads=1)
+
+
+def _manifest() -> str:
+    host = re.sub(r"[^\w.-]", "-", socket.gethostname())
+    return f"biodenoise.worker-{host}-{os.getpid()}.jsonl"
+
+
+def _unheard(seconds: float) -> None:
+    """Tell nobody: a file's seconds are counted when it has ended."""
