@@ -17,7 +17,7 @@ from biodenoising.batch.executors import mismatch
 from biodenoising.batch.work import Recipe
 from biodenoising.errors import BatchError
 
-CONNECT_S = 10.0
+CONNECT_S = 30.0
 FIRST_WORKER_S = 60.0
 
 
@@ -67,6 +67,8 @@ def connect(address: str, recipe: Recipe, *, residual: bool) -> Iterator[Executo
             on_error="return",
         )  # fmt: skip
         for worker, answer in answers.items():
+            if isinstance(answer, OSError):  # it has gone in the meantime
+                continue
             if isinstance(answer, BaseException):
                 reason = " ".join(str(answer).split()) or type(answer).__name__
                 answer = f"it cannot run biodenoising {biodenoising.__version__} ({reason})"

@@ -83,11 +83,15 @@ def list_tasks(scope: Scope) -> Iterator[Task | Refusal]:
 
 def output_name(relative: Path, container: str | None) -> Path:
     """Return an output's name: the input's, its suffix changed where the container changes."""
-    suffix = relative.suffix
-    if container is None or suffix.lower() in FORMAT_SUFFIXES[container]:
-        return relative
+    return relative if container is None else relative.with_name(_renamed(relative.name, container))
+
+
+def _renamed(name: str, container: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in FORMAT_SUFFIXES[container]:
+        return name
     wanted = FORMAT_SUFFIXES[container][0]
-    return relative.with_suffix(wanted.upper() if suffix.isupper() else wanted)
+    return stem + (wanted.upper() if suffix.isupper() else wanted)
 
 
 def _below(
@@ -159,14 +163,15 @@ def _each(run: bytes) -> Iterator[bytes]:
 
 def _met_twice(scope: Scope, names: SortedNames) -> dict[str, list[str]]:
     """Return the outputs of one folder that several files would become, with these files."""
-    if scope.container is None:
+    container = scope.container
+    if container is None:
         return {}
 
     def outputs() -> Iterator[tuple[str, str]]:
         for name in names:
             if not name.endswith(b"/"):
                 file = os.fsdecode(name)
-                yield file, output_name(Path(file), scope.container).name
+                yield file, _renamed(file, container)
 
     # A number for each name is enough to tell almost all of them apart.
     numbers = array("Q", (name_hash(os.fsencode(output)) for _, output in outputs()))

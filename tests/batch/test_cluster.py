@@ -21,7 +21,7 @@ from biodenoising.batch.files import FileOptions
 from biodenoising.batch.work import Recipe
 from biodenoising.inference.denoiser import DenoiseSettings
 
-PATIENCE_S = 90
+PATIENCE_S = 240
 
 
 def fill(tree, files: int, frames: int = 4_000) -> None:
@@ -142,7 +142,7 @@ class Cluster:
         self._folder = folder
         self._environment = {
             **os.environ,
-            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s",
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "15s",
             "DASK_DISTRIBUTED__WORKER__HEARTBEAT_INTERVAL": "500ms",
         }
         words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
@@ -190,6 +190,7 @@ def wait_for_outputs(process: subprocess.Popen[str], folder: Path, count: int) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_workers_killed_and_stopped_in_mid_run_cost_nothing(
     tree, command, cluster, biodenoise
 ) -> None:
@@ -201,7 +202,6 @@ def test_workers_killed_and_stopped_in_mid_run_cost_nothing(
     wait_for_outputs(process, tree.output, 3)
     cluster.workers[0].kill()
     cluster.workers[1].send_signal(signal.SIGSTOP)
-    assert process.poll() is None
     out, error = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, error) == (0, "")
     assert "24 denoised" in out
