@@ -19,6 +19,7 @@ from biodenoising.errors import BatchError
 
 CONNECT_S = 30.0
 FIRST_WORKER_S = 60.0
+LOGGERS = ("distributed", "distributed.client", "asyncio", "tornado")
 
 
 @contextmanager
@@ -28,13 +29,20 @@ def connect(address: str, recipe: Recipe, *, residual: bool) -> Iterator[Executo
     Raises BatchError where there is none, or where a worker would make other outputs.
     """
     try:
+        import dask
+
+        # What Dask has to say of workers that come and go is no line of ours. Read on import.
+        quiet = dict.fromkeys(
+            ("distributed", "distributed.client", "asyncio", "tornado"), "critical"
+        )
+        dask.config.set({"logging": quiet})
         from dask.distributed import Client, LocalCluster
     except ImportError as error:
         raise BatchError(
             "--cluster needs Dask; install it: pip install 'biodenoising[cluster]'"
         ) from error
-    # What Dask has to say of workers that come and go is no line of ours.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     local = re.fullmatch(r"local:([1-9]\d*)", address)
     if local is None and not re.match(r"(tcp|tls|ucx|wss?)://[^/]+:\d+$", address):
         raise BatchError(
@@ -47,6 +55,7 @@ def connect(address: str, recipe: Recipe, *, residual: bool) -> Iterator[Executo
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=0,
+                silence_logs=logging.CRITICAL,
                 dashboard_address=None,
             )
             address = stack.enter_context(made).scheduler_address

@@ -8,12 +8,13 @@ manifest of its own: appending to one file from several machines is not safe on 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import re
 import socket
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -24,9 +25,11 @@ from concurrent.futures import (
 )
 from functools import lru_cache
 from time import monotonic
+from typing import TypeVar
 
 import biodenoising
 from biodenoising.batch.files import Progress
+from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
 from biodenoising.batch.workers import IN_FLIGHT_PER_WORKER, processors
 from biodenoising.errors import ModelError
@@ -35,17 +38,25 @@ from biodenoising.storage import printable
 
 POLL_S = 0.2
 RECOUNT_S = 5.0
+CANCELLED = (CancelledError, asyncio.CancelledError)  # Dask uses the other one
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 def run_on(
-    executor: Executor, jobs: Iterable[Job], recipe: Recipe, workers: int, progress: Progress
+    executor: Executor,
+    jobs: Iterable[AnyJob],
+    recipe: Recipe,
+    workers: int,
+    progress: Progress,
+    do: Callable[[AnyJob, Recipe, str], Outcome],
 ) -> Generator[Outcome, None, None]:
     """Yield the outcome of every job as it ends; `workers` of 0 asks the executor for theirs.
 
     Closing the iterator withdraws what has not begun; what has begun ends on its own.
     """
     left = iter(jobs)
-    running: dict[Future[Outcome], Job] = {}
+    running: dict[Future[Outcome], AnyJob] = {}
     exhausted = False
     counted, width = -RECOUNT_S, 0
     version = biodenoising.__version__
@@ -58,7 +69,7 @@ def run_on(
                 if job is None:
                     exhausted = True
                 else:
-                    running[executor.submit(work_there, _anywhere(job), recipe, version)] = job
+                    running[executor.submit(do, job, recipe, version)] = job
             if not running:
                 return
             ended, _ = wait(running, POLL_S, FIRST_COMPLETED)
@@ -77,40 +88,42 @@ def workers_of(executor: Executor, before: int = 0) -> int:
     client = getattr(executor, "_client", None)  # Dask's
     if client is not None:
         try:
-            return max(1, sum(client.nthreads().values()))
+            return max(1, sum(map(int, client.nthreads().values())))
         except (OSError, TimeoutError):  # the scheduler is away: its futures will say so
             return max(1, before)
     return int(getattr(executor, "_max_workers", None) or processors())
 
 
-def _anywhere(job: Job) -> Job:
-    """Return the job with paths that do not depend on the folder a process was started in."""
+def anywhere(job: Job) -> Job:
+    """Return the job as another process needs it, wherever that was started."""
     task = job.task
+    missing = not all(target.exists() for target in task.targets)
     absolute = dataclasses.replace(
         task,
         input=task.input.absolute(),
         output=task.output.absolute(),
         residual=None if task.residual is None else task.residual.absolute(),
     )
-    return dataclasses.replace(job, task=absolute, root=job.root.absolute())
+    return dataclasses.replace(job, task=absolute, root=job.root.absolute(), missing=missing)
 
 
 def _outcome(future: Future[Outcome], job: Job) -> Outcome:
     """Return how a job ended, also where its worker could not say."""
     try:
         error = future.exception()
-    except CancelledError as cancelled:
+    except CANCELLED as cancelled:
         error = cancelled
     if error is None:
         return future.result()
     name = printable(job.task.input)
-    if isinstance(error, CancelledError | BrokenExecutor):
+    if isinstance(error, (*CANCELLED, BrokenExecutor)):
         message = f"{name}: the workers are gone; start them and give the same command again"
         return Outcome(job.task.name, "failed", message, fatal=True)
     reason = " ".join(str(error).split()) or type(error).__name__
     if type(error).__name__ == "KilledWorker":
         reason = "the workers that worked on it died (out of memory?)"
-    return failure(job, f"{name}: {reason}; leave the file out, or see to the workers")
+    message = f"{name}: {reason}; leave the file out, or see to the workers"
+    return Outcome(job.task.name, "failed", message)
 
 
 # --- in the workers ------------------------------------------------------------------------------
@@ -124,6 +137,11 @@ def work_there(job: Job, recipe: Recipe, version: str) -> Outcome:
     problem = mismatch(recipe, job.settings, version, residual=job.task.residual is not None)
     if problem:
         return failure(job, f"{printable(job.task.input)}: {problem}")
+    if job.missing and any(target.exists() for target in job.task.targets):
+        # A worker that was lost had done it already: it is this run's own.
+        rows = read_manifest(job.root, main=False)
+        done = rows.known(str(job.task.name), job.settings, job.task.output)
+        job = dataclasses.replace(job, done=done or job.done)
     return work(job, _denoiser(recipe.model, recipe.device), recipe, _unheard)
 
 

@@ -111,12 +111,14 @@ class Manifest(Mapping[str, Done]):
             return _finished(file.readline())
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Return what earlier runs finished in an output folder.
+def read_manifest(folder: Path, *, main: bool = True) -> Manifest:
+    """Return what earlier runs finished in an output folder, or shards and workers of this one.
 
     Lines that make no sense (torn by a crash, edited) are passed over: their files are simply
     not known as done. Raises BatchError where a manifest cannot be read.
     """
+    if not main:
+        return Manifest(_other_manifests(folder))
     path = folder / MANIFEST_NAME
     if path.exists():
         close_torn_line(path)

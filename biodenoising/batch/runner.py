@@ -14,14 +14,25 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
-from biodenoising.batch.executors import run_on
+from biodenoising.batch.executors import anywhere, run_on, work_there
 from biodenoising.batch.files import FileOptions, Progress, container_of
 from biodenoising.batch.journal import MANIFEST_NAME, fold_manifests, read_manifest
 from biodenoising.batch.listing import Refusal, Task
 from biodenoising.batch.plan import Plan, plan_run
+from biodenoising.batch.remote import (
+    RemoteJob,
+    RemotePlan,
+    open_targets,
+    plan_remote,
+    pool,
+    remote_jobs,
+    staging,
+    work_staged,
+)
 from biodenoising.batch.shards import Shard, lock_run
+from biodenoising.batch.stores import is_remote, place_of
 from biodenoising.batch.work import Job, Outcome, Recipe
 from biodenoising.batch.workers import processors, run_jobs
 from biodenoising.errors import BatchError
@@ -31,6 +42,8 @@ from biodenoising.storage import remove_leftovers, require_writable_folder
 
 Observer = Callable[[Outcome], None]
 MOST_KEPT = 10_000
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -91,6 +104,8 @@ def denoise_tree(
 ) -> TreeSummary:
     """Denoise a file or a folder with all its subfolders into `output`, resuming earlier runs.
 
+    Folders may be addresses such as s3://bucket/folder (see docs/scale.md).
+
     `jobs` is the number of processes, 0 for what suits the machine; `residual` a folder for what
     was removed; `include` and `exclude` are file patterns; `shard` is (i, n) for the i-th of n
     runs that share the work. `executor` does the work instead of processes of this run: any that
@@ -108,18 +123,22 @@ def denoise_tree(
         options=FileOptions(container_of(format), dither),
         overwrite=overwrite,
     )
+    part = None if shard is None else Shard(*shard)
+    how: dict[str, Any] = {
+        "jobs": jobs, "executor": executor, "progress": progress, "observer": observer,
+    }  # fmt: skip
+    which: dict[str, Any] = {
+        "container": recipe.options.container, "include": include, "exclude": exclude,
+        "shard": part,
+    }  # fmt: skip
+    places = [place_of(place) for place in (input, output)]
+    removed = None if residual is None else place_of(residual)
+    if any(is_remote(place) for place in (*places, removed)):
+        return run_remote(plan_remote(*places, residual=removed, **which), recipe, **how)
     plan = plan_run(
-        Path(input),
-        Path(output),
-        container=recipe.options.container,
-        residual=None if residual is None else Path(residual),
-        include=include,
-        exclude=exclude,
-        shard=None if shard is None else Shard(*shard),
+        *map(Path, places), residual=None if removed is None else Path(removed), **which
     )
-    return run_plan(
-        plan, recipe, jobs=jobs, executor=executor, progress=progress, observer=observer
-    )
+    return run_plan(plan, recipe, **how)
 
 
 def run_plan(
@@ -154,30 +173,62 @@ def run_plan(
                     fold_manifests(root)
                 if plan.more is None:  # else the first file would wait for all of OUTPUT
                     _tidy(plan, root)
-            tasks = Listed(plan, ended)
+            tasks = Listed[Task](plan, ended)
             listed = _jobs(tasks, plan, recipe)
             if executor is None:
                 outcomes = run_jobs(listed, recipe, denoiser, workers, progress or _unheard)
             else:
-                outcomes = run_on(executor, listed, recipe, jobs, progress or _unheard)
+                away = (anywhere(job) for job in listed)
+                outcomes = run_on(executor, away, recipe, jobs, progress or _unheard, work_there)
             _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
             if executor is not None and plan.shard is None:
                 fold_manifests(plan.roots[0])
     else:
-        for _ in Listed(plan, ended):
+        for _ in Listed[Task](plan, ended):
             pass
     summary.elapsed_s = monotonic() - begun
     return summary
 
 
-class Listed:
-    """Goes through a plan's tasks and counts them; what is refused on the way is a failure."""
+def run_remote(
+    plan: RemotePlan,
+    recipe: Recipe,
+    *,
+    jobs: int = 0,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    observer: Observer | None = None,
+) -> TreeSummary:
+    """Run a plan between stores; see denoise_tree."""
+    summary = TreeSummary()
+    begun = monotonic()
 
-    def __init__(self, plan: Plan, ended: Observer) -> None:
-        self._items, self._ended = iter(plan), ended
+    def ended(outcome: Outcome) -> None:
+        summary.add(outcome)
+        if observer:
+            observer(outcome)
+
+    Denoiser(recipe.model, device=recipe.device)  # found wanting before anything is written
+    open_targets(plan)
+    with ExitStack() as stack:
+        if executor is None:
+            plan = stack.enter_context(staging(plan))
+            executor = stack.enter_context(pool(jobs or _suited(recipe)))
+        tasks = Listed[RemoteJob](remote_jobs(plan, recipe), ended)
+        outcomes = run_on(executor, tasks, recipe, jobs, progress or _unheard, work_staged)
+        _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
+    summary.elapsed_s = monotonic() - begun
+    return summary
+
+
+class Listed(Generic[T]):
+    """Goes through what there is to do and counts it; what is refused on the way is a failure."""
+
+    def __init__(self, items: Iterable[T | Refusal], ended: Observer) -> None:
+        self._items, self._ended = iter(items), ended
         self.count = 0
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[T]:
         for item in self._items:
             if isinstance(item, Refusal):
                 self._ended(Outcome(item.path, "failed", item.message))
@@ -206,7 +257,7 @@ def _unheard(seconds: float) -> None:
 
 
 def _watch(
-    outcomes: Iterable[Outcome], tasks: Listed, ended: Observer, summary: TreeSummary
+    outcomes: Iterable[Outcome], tasks: Listed[Any], ended: Observer, summary: TreeSummary
 ) -> None:
     for count, outcome in enumerate(outcomes, start=1):
         ended(outcome)
@@ -221,6 +272,10 @@ def _watch(
 def _workers(jobs: int, plan: Plan, recipe: Recipe) -> int:
     if jobs < 0:
         raise BatchError(f"jobs is {jobs}; give the number of processes, or 0 to leave it open")
+    wanted = jobs or _suited(recipe)
+    return wanted if plan.more else min(wanted, len(plan.tasks))
+
+
+def _suited(recipe: Recipe) -> int:
     # One accelerator is shared badly by several processes.
-    suited = processors() if recipe.device in ("auto", "cpu") else 1
-    return (jobs or suited) if plan.more else min(jobs or suited, len(plan.tasks))
+    return processors() if recipe.device in ("auto", "cpu") else 1

@@ -59,6 +59,7 @@ class Job:
     settings: str
     done: Done | None
     manifest: str = MANIFEST_NAME  # where in `root` the rows go
+    missing: bool = False  # an output was not there when the job was given away
 
 
 @dataclass(frozen=True)

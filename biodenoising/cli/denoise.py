@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from biodenoising.batch.plan import Plan
+    from biodenoising.batch.remote import RemotePlan
     from biodenoising.batch.work import Recipe
 
 EXIT_FAILURES = 1
@@ -48,6 +49,18 @@ class Band(click.ParamType[tuple[float, float]]):
             self.fail(f"{value!r} is no band; write for example 500-8000 or 20k-90k", param, ctx)
 
 
+class Place(click.ParamType[Path | str]):
+    """A path, or an address such as s3://bucket/folder."""
+
+    name = "PLACE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        """Return an address as it is."""
+        return str(value) if "://" in str(value) else Path(value)
+
+
 def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -57,8 +70,8 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
-@click.argument("input", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("input", type=Place())
+@click.argument("output", type=Place())
 @click.option(
     "--model",
     default=DEFAULT_MODEL,
@@ -97,7 +110,7 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 )
 @click.option(
     "--residual",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="DIR",
     help="Also write what was removed, as the same tree, to this folder.",
 )
@@ -155,10 +168,10 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     help="Print the version.",
 )
 def biodenoise(
-    input: Path,
-    output: Path,
+    input: Path | str,
+    output: Path | str,
     format_: str | None,
-    residual: Path | None,
+    residual: Path | str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     shard: str | None,
@@ -183,7 +196,7 @@ def biodenoise(
         recipe = _recipe(format_, chosen)
         plan = _plan(input, output, recipe, residual, include, exclude, shard)
         if log_json is not None:
-            _check_log(log_json, input)
+            _check_log(log_json, input if isinstance(input, Path) else None)
         if plan.is_empty:
             show.nothing_to_do(input, shard)
             return
@@ -225,32 +238,33 @@ def _recipe(format_: str | None, chosen: dict[str, Any]) -> Recipe:
 
 
 def _plan(
-    source: Path,
-    output: Path,
+    source: Path | str,
+    output: Path | str,
     recipe: Recipe,
-    residual: Path | None,
+    residual: Path | str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     shard: str | None,
-) -> Plan:
+) -> Plan | RemotePlan:
     from biodenoising.batch.plan import plan_run
+    from biodenoising.batch.remote import plan_remote
     from biodenoising.batch.shards import parse_shard
     from biodenoising.models.registry import find_model
 
     find_model(recipe.model)
-    return plan_run(
-        source,
-        output,
-        container=recipe.options.container,
-        residual=residual,
-        include=include,
-        exclude=exclude,
-        shard=None if shard is None else parse_shard(shard),
-    )
+    which: dict[str, Any] = {
+        "container": recipe.options.container,
+        "include": include,
+        "exclude": exclude,
+        "shard": None if shard is None else parse_shard(shard),
+    }
+    if isinstance(source, str) or isinstance(output, str) or isinstance(residual, str):
+        return plan_remote(source, output, residual=residual, **which)
+    return plan_run(source, output, residual=residual, **which)
 
 
 def _executor(
-    cluster: str | None, recipe: Recipe, residual: Path | None
+    cluster: str | None, recipe: Recipe, residual: Path | str | None
 ) -> AbstractContextManager[Executor | None]:
     if cluster is None:
         return nullcontext()
@@ -259,10 +273,10 @@ def _executor(
     return connect(cluster, recipe, residual=residual is not None)
 
 
-def _check_log(path: Path, source: Path) -> None:
+def _check_log(path: Path, source: Path | None) -> None:
     from biodenoising.errors import BatchError
 
-    if source.resolve() in (path.resolve(), *path.resolve().parents):
+    if source is not None and source.resolve() in (path.resolve(), *path.resolve().parents):
         raise BatchError("--log-json lies inside INPUT, which is never written to")
     if path.is_dir() or not path.parent.is_dir():
         raise BatchError("--log-json must be a file in a folder that exists")

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from biodenoising.audio import open_reader
 from biodenoising.batch.listing import Refusal, Task
 from biodenoising.batch.plan import Plan
-from biodenoising.batch.runner import TreeSummary, run_plan
+from biodenoising.batch.remote import RemotePlan, remote_jobs
+from biodenoising.batch.runner import TreeSummary, run_plan, run_remote
 from biodenoising.batch.work import Outcome, Recipe
 from biodenoising.errors import BiodenoisingError
 from biodenoising.storage import append_line, printable
@@ -29,11 +30,13 @@ NOTES_SHOWN = 10
 class Display:
     """Runs a plan and shows how it goes."""
 
-    def __init__(self, plan: Plan, recipe: Recipe, log: Path | None, *, quiet: bool) -> None:
+    def __init__(
+        self, plan: Plan | RemotePlan, recipe: Recipe, log: Path | None, *, quiet: bool
+    ) -> None:
         self._plan, self._recipe, self._log, self._quiet = plan, recipe, log, quiet
         # Reading every header of a large tree would take longer than a person waits.
-        self._ends = plan.more is None
-        self._durations = durations(plan) if self._ends else {}
+        self._ends = isinstance(plan, Plan) and plan.more is None
+        self._durations = durations(plan) if isinstance(plan, Plan) and self._ends else {}
         self._files = 0
         self._heard_s = self._left_s = self._logged_s = 0.0
         self._begun = monotonic()
@@ -50,14 +53,16 @@ class Display:
         ) as bar:
             self._bar = bar
             self._left_s = total_s
-            summary = run_plan(
-                self._plan,
-                self._recipe,
-                jobs=jobs,
-                executor=executor,
-                progress=self._progress,
-                observer=self._observe,
-            )
+            how: dict[str, Any] = {
+                "jobs": jobs,
+                "executor": executor,
+                "progress": self._progress,
+                "observer": self._observe,
+            }
+            if isinstance(self._plan, Plan):
+                summary = run_plan(self._plan, self._recipe, **how)
+            else:
+                summary = run_remote(self._plan, self._recipe, **how)
         self._report(summary)
         return summary
 
@@ -136,8 +141,11 @@ def _duration(task: Task) -> float:
         return 0.0
 
 
-def dry_run(plan: Plan, recipe: Recipe) -> None:
+def dry_run(plan: Plan | RemotePlan, recipe: Recipe) -> None:
     """Print what a run would do."""
+    if isinstance(plan, RemotePlan):
+        _dry_run_remote(plan, recipe)
+        return
     files, audio_s = 0, 0.0
     for task in plan:
         if isinstance(task, Refusal):
@@ -151,7 +159,19 @@ def dry_run(plan: Plan, recipe: Recipe) -> None:
     )
 
 
-def nothing_to_do(source: Path, shard: str | None) -> None:
+def _dry_run_remote(plan: RemotePlan, recipe: Recipe) -> None:
+    files = 0
+    for job in remote_jobs(plan, recipe):
+        if isinstance(job, Refusal):
+            click.echo(f"left out {job.message}", err=True)
+            continue
+        files += 1
+        target = plan.targets[0].at(job.task.name.as_posix())
+        click.echo(f"{printable(plan.source.at(job.relative))} -> {printable(target)}")
+    click.echo(f"{files} files, model {recipe.model}; nothing was written")
+
+
+def nothing_to_do(source: Path | str, shard: str | None) -> None:
     """Say that INPUT holds no audio files, or this shard none of them."""
     part = f" in shard {shard}" if shard else ""
     hint = f"{printable(source)}: no audio files here{part} (see --include, --exclude)"

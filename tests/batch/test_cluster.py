@@ -195,7 +195,9 @@ def test_workers_killed_and_stopped_in_mid_run_cost_nothing(
     tree, command, cluster, biodenoise
 ) -> None:
     fill(tree, 24, 160_000)
-    assert biodenoise(tree.input, tree.root / "here").exit_code == 0
+    # The shipped model's samples are the same on one thread and on several.
+    command = type(command)("compact")
+    assert biodenoise(tree.input, tree.root / "here", model="compact").exit_code == 0
     for _ in range(3):
         cluster.add_worker()
     process = command.start(tree.input, tree.output, "--cluster", cluster.address)
@@ -210,7 +212,7 @@ def test_workers_killed_and_stopped_in_mid_run_cost_nothing(
     # The one that was taken for dead comes back and finishes what it had begun: no harm.
     cluster.workers[1].send_signal(signal.SIGCONT)
     time.sleep(2)
-    assert "24 skipped" in biodenoise(tree.input, tree.output).stdout
+    assert "24 skipped" in biodenoise(tree.input, tree.output, model="compact").stdout
     assert {k: v for k, v in tree.outputs().items() if k.endswith(".wav")} == tree.outputs(
         tree.root / "here"
     )
