@@ -13,8 +13,9 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 
 import biodenoising
-from biodenoising.batch.executors import mismatch
+from biodenoising.batch.executors import THREADS_VARIABLE, mismatch
 from biodenoising.batch.work import Recipe
+from biodenoising.batch.workers import processors
 from biodenoising.errors import BatchError
 
 CONNECT_S = 30.0
@@ -50,6 +51,7 @@ def connect(address: str, recipe: Recipe, *, residual: bool) -> Iterator[Executo
         )
     with ExitStack() as stack:
         if local:
+            threads = max(1, processors() // int(local[1]))
             made = LocalCluster(
                 n_workers=int(local[1]),
                 threads_per_worker=1,
@@ -57,6 +59,7 @@ def connect(address: str, recipe: Recipe, *, residual: bool) -> Iterator[Executo
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
                 dashboard_address=None,
+                env={THREADS_VARIABLE: str(threads)},
             )
             address = stack.enter_context(made).scheduler_address
         try:

@@ -38,6 +38,7 @@ from biodenoising.storage import printable
 
 POLL_S = 0.2
 RECOUNT_S = 5.0
+THREADS_VARIABLE = "BIODENOISE_THREADS"
 CANCELLED = (CancelledError, asyncio.CancelledError)  # Dask uses the other one
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -170,8 +171,9 @@ def _denoiser(model: str, device: str) -> Denoiser:
 
 @lru_cache(maxsize=1)
 def _loaded(model: str, device: str) -> Denoiser:
-    # Workers are counted by processors: each takes one.
-    return Denoiser(model, device=device, threads=1)
+    # Workers are counted by processors, each takes one; where they are not, this says how many.
+    threads = os.environ.get(THREADS_VARIABLE, "")
+    return Denoiser(model, device=device, threads=int(threads) if threads.isdecimal() else 1)
 
 
 def _manifest() -> str:

@@ -122,6 +122,7 @@ def test_tree_in_tree_out_and_again(tree, filled, biodenoise) -> None:
     assert note["duration_s"] == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("far", ["input", "output"])
 def test_one_end_only(tree, filled, biodenoise, far) -> None:
     assert biodenoise(tree.input, tree.output).exit_code == 0
@@ -135,6 +136,7 @@ def test_one_end_only(tree, filled, biodenoise, far) -> None:
     assert "5 skipped" in biodenoise(*places).stdout
 
 
+@pytest.mark.slow
 def test_changed_input_and_changed_options_are_not_taken_for_done(tree, filled, biodenoise) -> None:
     assert biodenoise("s3://bkt/in", "s3://bkt/out").exit_code == 0
     before = filled.keys("out/")
@@ -151,6 +153,7 @@ def test_changed_input_and_changed_options_are_not_taken_for_done(tree, filled, 
     assert "5 skipped" in biodenoise("s3://bkt/in", "s3://bkt/out").stdout
 
 
+@pytest.mark.slow
 def test_a_run_broken_off_goes_on(tree, filled, tiny_model, biodenoise) -> None:
     def break_off(outcome: object) -> None:
         raise KeyboardInterrupt
@@ -167,6 +170,7 @@ def test_a_run_broken_off_goes_on(tree, filled, tiny_model, biodenoise) -> None:
     assert recordings(filled.keys("out/")) == tree.outputs()
 
 
+@pytest.mark.slow
 def test_an_output_without_a_note_is_made_again_only_when_told(tree, filled, biodenoise) -> None:
     """Broken off between an output and its note: the output is whole, but nobody knows of what."""
     assert biodenoise("s3://bkt/in", "s3://bkt/out", "--include", "a.wav").exit_code == 0
@@ -209,6 +213,7 @@ def test_writing_denied_is_one_line_before_any_work(tree, filled, biodenoise) ->
     assert filled.keys("out/") == {}
 
 
+@pytest.mark.slow
 def test_one_recording_that_cannot_be_read_is_one_failure(tree, filled, biodenoise) -> None:
     filled.client.put_object(Bucket="bkt", Key="in/b/bad.wav", Body=b"no audio")
     result = biodenoise("s3://bkt/in", "s3://bkt/out")
@@ -218,6 +223,7 @@ def test_one_recording_that_cannot_be_read_is_one_failure(tree, filled, biodenoi
     assert "5 denoised" in result.stdout
 
 
+@pytest.mark.slow
 def test_files_that_would_meet_are_left_out(tree, filled, biodenoise) -> None:
     filled.client.upload_file(str(tree.input / "b/b.flac"), "bkt", "in/b/b.wav")
     result = biodenoise("s3://bkt/in", "s3://bkt/out", "--format", "flac", "--overwrite")
@@ -226,6 +232,7 @@ def test_files_that_would_meet_are_left_out(tree, filled, biodenoise) -> None:
     assert "b/b.flac" not in filled.keys("out/")
 
 
+@pytest.mark.slow
 def test_shards_of_a_bucket(filled, biodenoise) -> None:
     counts = [
         len(recordings(filled.keys("out/")))
