@@ -160,7 +160,9 @@ def run_plan(
             observer(outcome)
 
     if plan.tasks or plan.more:
-        workers = _workers(jobs, plan, recipe)
+        workers = _workers(jobs, recipe)
+        if plan.more is None:
+            workers = min(workers, len(plan.tasks))
         # A model that does not load, or does not fit, is found before anything is written.
         denoiser = Denoiser(recipe.model, device=recipe.device)
         for root in plan.roots:
@@ -208,12 +210,13 @@ def run_remote(
         if observer:
             observer(outcome)
 
+    workers = _workers(jobs, recipe)
     Denoiser(recipe.model, device=recipe.device)  # found wanting before anything is written
     open_targets(plan)
     with ExitStack() as stack:
         if executor is None:
             plan = stack.enter_context(staging(plan))
-            executor = stack.enter_context(pool(jobs or _suited(recipe)))
+            executor = stack.enter_context(pool(workers))
         tasks = Listed[RemoteJob](remote_jobs(plan, recipe), ended)
         outcomes = run_on(executor, tasks, recipe, jobs, progress or _unheard, work_staged)
         _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
@@ -269,13 +272,9 @@ def _watch(
             break
 
 
-def _workers(jobs: int, plan: Plan, recipe: Recipe) -> int:
+def _workers(jobs: int, recipe: Recipe) -> int:
     if jobs < 0:
         raise BatchError(f"jobs is {jobs}; give the number of processes, or 0 to leave it open")
-    wanted = jobs or _suited(recipe)
-    return wanted if plan.more else min(wanted, len(plan.tasks))
-
-
-def _suited(recipe: Recipe) -> int:
     # One accelerator is shared badly by several processes.
-    return processors() if recipe.device in ("auto", "cpu") else 1
+    suited = processors() if recipe.device in ("auto", "cpu") else 1
+    return jobs or suited

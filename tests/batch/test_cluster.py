@@ -194,7 +194,7 @@ def wait_for_outputs(process: subprocess.Popen[str], folder: Path, count: int) -
 def test_workers_killed_and_stopped_in_mid_run_cost_nothing(
     tree, command, cluster, biodenoise
 ) -> None:
-    fill(tree, 24, 160_000)
+    fill(tree, 15, 80_000)
     # The shipped model's samples are the same on one thread and on several.
     command = type(command)("compact")
     assert biodenoise(tree.input, tree.root / "here", model="compact").exit_code == 0
@@ -205,14 +205,15 @@ def test_workers_killed_and_stopped_in_mid_run_cost_nothing(
     cluster.workers[0].kill()
     cluster.workers[1].send_signal(signal.SIGSTOP)
     out, error = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, error) == (0, "")
-    assert "24 denoised" in out
+    assert process.returncode == 0, error
+    assert "Traceback" not in error
+    assert "15 denoised" in out
     assert tree.outputs() == tree.outputs(tree.root / "here")
     assert tree.leftovers() == []
     # The one that was taken for dead comes back and finishes what it had begun: no harm.
     cluster.workers[1].send_signal(signal.SIGCONT)
     time.sleep(2)
-    assert "24 skipped" in biodenoise(tree.input, tree.output, model="compact").stdout
+    assert "15 skipped" in biodenoise(tree.input, tree.output, model="compact").stdout
     assert {k: v for k, v in tree.outputs().items() if k.endswith(".wav")} == tree.outputs(
         tree.root / "here"
     )
