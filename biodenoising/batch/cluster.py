@@ -58,7 +58,7 @@ def connect(address: str, recipe: Recipe, *, residual: bool) -> Iterator[Executo
                 processes=True,
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
-                dashboard_address=None,
+                dashboard_address=":0",
                 env={THREADS_VARIABLE: str(threads)},
             )
             address = stack.enter_context(made).scheduler_address

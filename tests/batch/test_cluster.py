@@ -21,7 +21,7 @@ from biodenoising.batch.files import FileOptions
 from biodenoising.batch.work import Recipe
 from biodenoising.inference.denoiser import DenoiseSettings
 
-PATIENCE_S = 240
+PATIENCE_S = 300
 
 
 def fill(tree, files: int, frames: int = 4_000) -> None:
@@ -142,7 +142,7 @@ class Cluster:
         self._folder = folder
         self._environment = {
             **os.environ,
-            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "15s",
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "40s",
             "DASK_DISTRIBUTED__WORKER__HEARTBEAT_INTERVAL": "500ms",
         }
         words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"]
