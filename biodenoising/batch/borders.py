@@ -82,8 +82,9 @@ def refuse_links(source: Path, output: Path, tasks: Sequence[Task]) -> None:
     targets = [target for task in tasks for target in task.targets]
     outputs = {folder: folder.resolve() for folder in {target.parent for target in targets}}
     inner, outer = output.resolve(), source.resolve()
+    places_read = set(inputs.values())
     for folder, real in outputs.items():
-        if real in inputs.values() or outer in real.parents:
+        if real in places_read or outer in real.parents:
             raise BatchError(f"{printable(folder)}: is a link into INPUT; remove it")
     for folder, real in inputs.items():
         if inner in (real, *real.parents):

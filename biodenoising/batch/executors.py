@@ -25,7 +25,7 @@ from concurrent.futures import (
 )
 from functools import lru_cache
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import biodenoising
 from biodenoising.batch.files import Progress
@@ -70,7 +70,7 @@ def run_on(
                 if job is None:
                     exhausted = True
                 else:
-                    running[executor.submit(do, job, recipe, version)] = job
+                    running[_submit(executor, do, job, recipe, version)] = job
             if not running:
                 return
             ended, _ = wait(running, POLL_S, FIRST_COMPLETED)
@@ -82,6 +82,16 @@ def run_on(
     finally:
         for future in running:
             future.cancel()
+
+
+def _submit(executor: Executor, do: Any, *arguments: Any) -> Future[Outcome]:
+    """Hand a job over; to a pool that broke a moment ago as well, whose future then says so."""
+    try:
+        return executor.submit(do, *arguments)
+    except BrokenExecutor as error:
+        broken: Future[Outcome] = Future()
+        broken.set_exception(error)
+        return broken
 
 
 def workers_of(executor: Executor, before: int = 0) -> int:

@@ -201,7 +201,7 @@ def test_workers_killed_and_stopped_in_mid_run_cost_nothing(
     assert biodenoise(tree.input, tree.root / "here", model="compact").exit_code == 0
     for _ in range(3):
         cluster.add_worker()
-    process = command.start(tree.input, tree.output, "--cluster", cluster.address)
+    process = command.start(tree.input, tree.output, "--cluster", cluster.address, jobs=3)
     wait_for_outputs(process, tree.output, 3)
     cluster.workers[0].kill()
     cluster.workers[1].send_signal(signal.SIGSTOP)
