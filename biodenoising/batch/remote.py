@@ -8,6 +8,7 @@ time do no harm, only the same work: there are no locks in a store. Shards share
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import tempfile
@@ -68,19 +69,19 @@ def plan_remote(
     """Look at both ends of a run. Raises BatchError where it must not start."""
     places = [source, output, *([residual] if residual else [])]
     stores = [Store(str(p if is_remote(p) else Path(p).absolute())) for p in places]
-    for target in stores[1:]:
-        _refuse_overlap(stores[0], target)
+    for one, other in itertools.combinations(stores, 2):
+        _refuse_overlap(one, other)
     scope = Scope(Path(), tuple(Path() for _ in stores[1:]), container, include, exclude)
     with refused(stores[0].address):
         stores[0].entries("")
     return RemotePlan(stores[0], tuple(stores[1:]), scope, shard)
 
 
-def _refuse_overlap(source: Store, target: Store) -> None:
-    inner, outer = (store.address.rstrip("/") + "/" for store in (source, target))
+def _refuse_overlap(one: Store, other: Store) -> None:
+    inner, outer = (store.address.rstrip("/") + "/" for store in (one, other))
     if inner.startswith(outer) or outer.startswith(inner):
         raise BatchError(
-            f"{printable(target.address)}: INPUT and what is written are the same or lie within "
+            f"{printable(one.address)} and {printable(other.address)} are the same or lie within "
             "each other; choose another place"
         )
 

@@ -269,6 +269,14 @@ def test_what_cannot_start(filled, biodenoise, monkeypatch, source, output) -> N
     assert filled.keys("out/") == {}
 
 
+def test_residuals_among_the_outputs_are_refused(filled, biodenoise) -> None:
+    for residual in ("s3://bkt/out", "s3://bkt/out/removed", "s3://bkt/in/removed"):
+        result = biodenoise("s3://bkt/in", "s3://bkt/out", "--residual", residual)
+        assert result.exit_code == 2
+        assert "within each other" in result.stderr
+    assert filled.keys("out/") == {}
+
+
 def test_a_missing_package_is_named(monkeypatch) -> None:
     stores._file_system.cache_clear()
     monkeypatch.setitem(sys.modules, "gcsfs", None)
