@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -108,12 +108,17 @@ def close_torn_line(path: Path) -> None:
                 file.write(b"\n")
 
 
-def remove_leftovers(folder: Path, *, below: bool = True) -> int:
-    """Delete temporary files of killed runs in `folder`, and below it; return how many."""
+def remove_leftovers(
+    folder: Path, *, below: bool = True, mine: Callable[[Path], bool] | None = None
+) -> int:
+    """Delete temporary files of killed runs in `folder`, and below it; return how many.
+
+    `mine` says of a temporary file whether it may go, where others are at work as well.
+    """
     count = 0
     for root, folders, names in os.walk(folder):
         for name in names:
-            if TEMPORARY_NAME.fullmatch(name):
+            if TEMPORARY_NAME.fullmatch(name) and (mine is None or mine(Path(root) / name)):
                 with suppress(OSError):
                     (Path(root) / name).unlink()
                     count += 1

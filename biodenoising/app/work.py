@@ -10,7 +10,7 @@ from pathlib import Path
 
 from biodenoising.audio import open_reader
 from biodenoising.batch.files import FileOptions, FileResult, convert
-from biodenoising.batch.plan import Task
+from biodenoising.batch.listing import Task
 from biodenoising.errors import OptionError
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.models import DEFAULT_MODEL

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from biodenoising.audio.formats import READ_DEFAULTS, ReadOptions
 from biodenoising.batch.files import FileOptions, FileResult, Progress, convert, stamp, watch
-from biodenoising.batch.journal import Done, add_row, settings_fingerprint
-from biodenoising.batch.plan import Task
+from biodenoising.batch.journal import MANIFEST_NAME, Done, add_row, settings_fingerprint
+from biodenoising.batch.listing import Task
 from biodenoising.errors import (
     AudioChangedError,
     AudioReadError,
@@ -69,6 +69,8 @@ class Job:
     root: Path
     settings: str
     done: Done | None
+    manifest: str = MANIFEST_NAME  # where in `root` the rows go
+    missing: bool = False  # an output was not there when the job was given away
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def failure(
         "time": _now(),
     }
     try:
-        add_row(job.root, row)
+        add_row(job.root, row, job.manifest)
     except AudioWriteError:
         fatal = True
     return Outcome(job.task.name, status, message, fatal=fatal)
@@ -245,7 +247,7 @@ def _commit(
             "seconds": round(monotonic() - begun, 3),
             "time": _now(),
         }
-        add_row(job.root, row)
+        add_row(job.root, row, job.manifest)
 
     return commit
 

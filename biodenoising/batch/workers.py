@@ -65,7 +65,8 @@ def run_jobs(
     while survivors:
         suspect = survivors.pop()
         # Its worker may have died just after finishing it.
-        done = read_manifest(suspect.root).get(str(suspect.task.name))
+        task = suspect.task
+        done = read_manifest(suspect.root).known(str(task.name), suspect.settings, task.output)
         suspect = dataclasses.replace(suspect, done=done)
         broken: list[Job] = []
         yield from _run_pool(iter([suspect]), recipe, 1, progress, broken)
@@ -111,11 +112,11 @@ def _run_pool(
         except BrokenProcessPool:
             broken.extend(running.values())
         finally:
-            _stop(executor)
+            stop_pool(executor)
             _drain(passed, progress)
 
 
-def _stop(executor: ProcessPoolExecutor) -> None:
+def stop_pool(executor: ProcessPoolExecutor) -> None:
     """End a pool at once; unfinished outputs stay temporary and are removed by the caller."""
     # Before Python 3.14 there is no public way to end only this pool's workers.
     for process in list((executor._processes or {}).values()):
@@ -153,12 +154,17 @@ _worker: tuple[Denoiser, Recipe, ProgressQueue]
 
 def _start_worker(recipe: Recipe, threads: int, passed: ProgressQueue) -> None:
     global _worker
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    only_parent_is_interrupted()
     _worker = (Denoiser(recipe.model, device=recipe.device, threads=threads), recipe, passed)
     if recipe.device in ("auto", "cpu"):
         limit_memory(recipe.max_memory_gb)
+
+
+def only_parent_is_interrupted() -> None:
+    """Have this process end with its parent, and not by Ctrl-C."""
+    # Ctrl-C reaches the whole process group; only the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def limit_memory(gigabytes: float) -> None:

@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from biodenoising.cli.words import Band, Place, ReportCommand
 from biodenoising.errors import BiodenoisingError
 from biodenoising.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from biodenoising.batch.plan import Plan
+    from biodenoising.batch.remote import RemotePlan
     from biodenoising.batch.work import Recipe
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-
-
-class Band(click.ParamType[tuple[float, float]]):
-    """A band of frequencies given as LOW-HIGH in Hz, with k for a thousand."""
-
-    name = "LOW-HIGH"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float]:
-        """Return (low, high) in Hz."""
-        match = re.fullmatch(r"([\d.]+)(k?)-([\d.]+)(k?)", str(value).strip().lower())
-        try:
-            if match is None:
-                raise ValueError
-            low, low_k, high, high_k = match.groups()
-            return (
-                float(low) * (1000 if low_k else 1),
-                float(high) * (1000 if high_k else 1),
-            )
-        except ValueError:
-            self.fail(f"{value!r} is no band; write for example 500-8000 or 20k-90k", param, ctx)
-
-
-class ReportCommand(click.Command):
-    """Lets `--report` stand alone before INPUT: only what ends in .html is its PATH."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join `--report` with its PATH, or with nothing."""
-        joined: list[str] = []
-        for word in args:
-            if joined and joined[-1] == "--report" and word.lower().endswith((".html", ".htm")):
-                joined[-1] = f"--report={word}"
-            else:
-                joined.append(word)
-        return super().parse_args(ctx, ["--report=" if w == "--report" else w for w in joined])
 
 
 def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
@@ -71,8 +39,8 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     cls=ReportCommand,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
 )
-@click.argument("input", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("input", type=Place())
+@click.argument("output", type=Place())
 @click.option(
     "--model",
     default=DEFAULT_MODEL,
@@ -111,7 +79,7 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 )
 @click.option(
     "--residual",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="DIR",
     help="Also write what was removed, as the same tree, to this folder.",
 )
@@ -180,6 +148,16 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace files in OUTPUT that are there already.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only files like this (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this (repeatable).")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only the I-th of N parts of INPUT; runs with the other parts may share OUTPUT.",
+)
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Work on a Dask cluster, tcp://host:8786, or on N workers started here, local:N.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option(
     "--log-json",
@@ -222,12 +200,14 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     help="Print the version.",
 )
 def biodenoise(
-    input: Path,
-    output: Path,
+    input: Path | str,
+    output: Path | str,
     format_: str | None,
-    residual: Path | None,
+    residual: Path | str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    shard: str | None,
+    cluster: str | None,
     jobs: int,
     dry_run: bool,
     log_json: Path | None,
@@ -254,17 +234,17 @@ def biodenoise(
         if pipe.is_piped(input, output, live, raw):
             pipe.refuse(
                 residual=residual, include=include, exclude=exclude, dry_run=dry_run,
-                log_json=log_json, format=format_,
+                log_json=log_json, format=format_, shard=shard, cluster=cluster, report=report,
             )  # fmt: skip
-            sys.exit(pipe.run(input, output, recipe, live=live, raw=raw, quiet=quiet))
+            sys.exit(pipe.run(Path(input), Path(output), recipe, live=live, raw=raw, quiet=quiet))
         from biodenoising.cli import show
 
-        plan = _plan(input, output, recipe, residual, include, exclude)
+        plan = _plan(input, output, recipe, residual, include, exclude, shard)
         if log_json is not None:
-            _check_log(log_json, input)
+            _check_log(log_json, input if isinstance(input, Path) else None)
         page = None if report is None else _page(report, plan, input, recipe)
-        if not plan.tasks and not plan.unlisted:
-            show.nothing_to_do(input)
+        if plan.is_empty:
+            show.nothing_to_do(input, shard)
             return
         if dry_run:
             show.dry_run(plan, recipe)
@@ -273,7 +253,8 @@ def biodenoise(
         if page is not None:
             recipe = show.inspected(recipe)
         display = show.Display(plan, recipe, log_json, quiet=quiet)
-        summary = display.run(jobs)
+        with _executor(cluster, recipe, residual) as executor:
+            summary = display.run(jobs, executor)
         if page is not None and not show.write_report(
             page, plan, recipe, summary, report_files, quiet=quiet
         ):
@@ -314,40 +295,58 @@ def _recipe(format_: str | None, chosen: dict[str, Any]) -> Recipe:
 
 
 def _plan(
-    source: Path,
-    output: Path,
+    source: Path | str,
+    output: Path | str,
     recipe: Recipe,
-    residual: Path | None,
+    residual: Path | str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
-) -> Plan:
+    shard: str | None,
+) -> Plan | RemotePlan:
     from biodenoising.batch.plan import plan_run
+    from biodenoising.batch.remote import plan_remote
+    from biodenoising.batch.shards import parse_shard
     from biodenoising.models.registry import find_model
 
     find_model(recipe.model)
-    return plan_run(
-        source,
-        output,
-        container=recipe.options.container,
-        residual=residual,
-        include=include,
-        exclude=exclude,
-    )
+    which: dict[str, Any] = {
+        "container": recipe.options.container,
+        "include": include,
+        "exclude": exclude,
+        "shard": None if shard is None else parse_shard(shard),
+    }
+    if isinstance(source, str) or isinstance(output, str) or isinstance(residual, str):
+        return plan_remote(source, output, residual=residual, **which)
+    return plan_run(source, output, residual=residual, **which)
 
 
-def _check_log(path: Path, source: Path) -> None:
+def _executor(
+    cluster: str | None, recipe: Recipe, residual: Path | str | None
+) -> AbstractContextManager[Executor | None]:
+    if cluster is None:
+        return nullcontext()
+    from biodenoising.batch.cluster import connect
+
+    return connect(cluster, recipe, residual=residual is not None)
+
+
+def _check_log(path: Path, source: Path | None) -> None:
     from biodenoising.errors import BatchError
 
-    if source.resolve() in (path.resolve(), *path.resolve().parents):
+    if source is not None and source.resolve() in (path.resolve(), *path.resolve().parents):
         raise BatchError("--log-json lies inside INPUT, which is never written to")
     if path.is_dir() or not path.parent.is_dir():
         raise BatchError("--log-json must be a file in a folder that exists")
 
 
-def _page(given: str, plan: Plan, source: Path, recipe: Recipe) -> Path:
+def _page(given: str, plan: Plan | RemotePlan, source: Path | str, recipe: Recipe) -> Path:
     """Return where the report goes. Raises BatchError where it must not be written."""
+    from biodenoising.batch.plan import Plan
+    from biodenoising.errors import BatchError
     from biodenoising.report.page import REPORT_NAME, check_report
 
+    if not isinstance(plan, Plan) or isinstance(source, str):
+        raise BatchError("--report looks at files on this machine; leave it away with addresses")
     page = Path(given) if given else plan.roots[0] / REPORT_NAME
     check_report(page, source, overwrite=recipe.overwrite)
     return page

@@ -29,7 +29,7 @@ EXIT_INTERRUPTED = 130
 EXIT_FAILURE = 1
 
 
-def is_piped(input: Path, output: Path, live: bool, raw: str | None) -> bool:
+def is_piped(input: Path | str, output: Path | str, live: bool, raw: str | None) -> bool:
     """Return whether a pipe takes part. Raises OptionError for what only a pipe can do."""
     piped = PIPE in (input, output)
     if not piped and (live or raw):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from concurrent.futures import Executor
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -14,8 +15,10 @@ import click
 from tqdm import tqdm
 
 from biodenoising.audio import header_seconds
+from biodenoising.batch.listing import Refusal
 from biodenoising.batch.plan import Plan
-from biodenoising.batch.runner import TreeSummary, run_plan
+from biodenoising.batch.remote import RemotePlan, remote_jobs
+from biodenoising.batch.runner import TreeSummary, run_plan, run_remote
 from biodenoising.batch.work import Outcome, Recipe
 from biodenoising.errors import BiodenoisingError
 from biodenoising.storage import append_line, printable
@@ -27,31 +30,39 @@ NOTES_SHOWN = 10
 class Display:
     """Runs a plan and shows how it goes."""
 
-    def __init__(self, plan: Plan, recipe: Recipe, log: Path | None, *, quiet: bool) -> None:
+    def __init__(
+        self, plan: Plan | RemotePlan, recipe: Recipe, log: Path | None, *, quiet: bool
+    ) -> None:
         self._plan, self._recipe, self._log, self._quiet = plan, recipe, log, quiet
-        self._durations = durations(plan)
+        # Reading every header of a large tree would take longer than a person waits.
+        self._ends = isinstance(plan, Plan) and plan.more is None
+        self._durations = durations(plan) if isinstance(plan, Plan) and self._ends else {}
+        self._files = 0
         self._heard_s = self._left_s = self._logged_s = 0.0
         self._begun = monotonic()
 
-    def run(self, jobs: int) -> TreeSummary:
+    def run(self, jobs: int, executor: Executor | None = None) -> TreeSummary:
         """Run the plan; return and print its summary."""
         total_s = round(sum(self._durations.values()), 1)
         with tqdm(
-            total=total_s,
+            total=total_s if self._ends else None,
             disable=self._quiet or not sys.stderr.isatty(),
-            bar_format="{percentage:3.0f}% |{bar:30}| {desc}",
+            bar_format="{percentage:3.0f}% |{bar:30}| {desc}" if self._ends else "{desc}",
             mininterval=0.2,
             dynamic_ncols=True,
         ) as bar:
             self._bar = bar
             self._left_s = total_s
-            summary = run_plan(
-                self._plan,
-                self._recipe,
-                jobs=jobs,
-                progress=self._progress,
-                observer=self._observe,
-            )
+            how: dict[str, Any] = {
+                "jobs": jobs,
+                "executor": executor,
+                "progress": self._progress,
+                "observer": self._observe,
+            }
+            if isinstance(self._plan, Plan):
+                summary = run_plan(self._plan, self._recipe, **how)
+            else:
+                summary = run_remote(self._plan, self._recipe, **how)
         self._report(summary)
         return summary
 
@@ -63,6 +74,9 @@ class Display:
         line = (
             f"{clock(self._heard_s)} of {clock(self._heard_s + self._left_s)} audio, "
             f"{speed:.0f} x real time, {clock(self._left_s / max(speed, 1e-6))} left"
+            if self._ends
+            else f"{self._files} files ended, {clock(self._heard_s)} of audio heard, "
+            f"{speed:.0f} x real time, {clock(elapsed)} gone"
         )
         self._bar.set_description_str(line, refresh=False)
         self._bar.update(seconds)
@@ -71,6 +85,7 @@ class Display:
             click.echo(line, err=True)
 
     def _observe(self, outcome: Outcome) -> None:
+        self._files += 1
         if outcome.message:
             self._bar.write(f"{outcome.status:<8} {outcome.message}", file=sys.stderr)
         if outcome.status != "done":
@@ -123,11 +138,19 @@ def inspected(recipe: Recipe) -> Recipe:
 
 
 def write_report(
-    path: Path, plan: Plan, recipe: Recipe, summary: TreeSummary, files: int, *, quiet: bool
+    path: Path,
+    plan: Plan | RemotePlan,
+    recipe: Recipe,
+    summary: TreeSummary,
+    files: int,
+    *,
+    quiet: bool,
 ) -> bool:
     """Write the report and say where it is, or why it is not."""
     from biodenoising.report import page
 
+    if isinstance(plan, RemotePlan):  # the command refuses it before the run
+        return False
     try:
         page.write_report(path, plan, recipe, summary, files=files)
     except BiodenoisingError as error:
@@ -143,21 +166,41 @@ def durations(plan: Plan) -> dict[Path, float]:
     return {task.name: header_seconds(task.input) for task in plan.tasks}
 
 
-def dry_run(plan: Plan, recipe: Recipe) -> None:
+def dry_run(plan: Plan | RemotePlan, recipe: Recipe) -> None:
     """Print what a run would do."""
-    lengths = durations(plan)
-    for task in plan.tasks:
+    if isinstance(plan, RemotePlan):
+        _dry_run_remote(plan, recipe)
+        return
+    files, audio_s = 0, 0.0
+    for task in plan:
+        if isinstance(task, Refusal):
+            click.echo(f"left out {task.message}", err=True)
+            continue
+        files, audio_s = files + 1, audio_s + header_seconds(task.input)
         there = "" if recipe.overwrite or not task.output.exists() else "  (is there already)"
         click.echo(f"{printable(task.input)} -> {printable(task.output)}{there}")
     click.echo(
-        f"{len(plan.tasks)} files, {clock(sum(lengths.values()))} of audio, model {recipe.model}; "
-        "nothing was written"
+        f"{files} files, {clock(audio_s)} of audio, model {recipe.model}; nothing was written"
     )
 
 
-def nothing_to_do(source: Path) -> None:
-    """Say that INPUT holds no audio files."""
-    click.echo(f"{printable(source)}: no audio files here (see --include, --exclude)", err=True)
+def _dry_run_remote(plan: RemotePlan, recipe: Recipe) -> None:
+    files = 0
+    for job in remote_jobs(plan, recipe):
+        if isinstance(job, Refusal):
+            click.echo(f"left out {job.message}", err=True)
+            continue
+        files += 1
+        target = plan.targets[0].at(job.task.name.as_posix())
+        click.echo(f"{printable(plan.source.at(job.relative))} -> {printable(target)}")
+    click.echo(f"{files} files, model {recipe.model}; nothing was written")
+
+
+def nothing_to_do(source: Path | str, shard: str | None) -> None:
+    """Say that INPUT holds no audio files, or this shard none of them."""
+    part = f" in shard {shard}" if shard else ""
+    hint = f"{printable(source)}: no audio files here{part} (see --include, --exclude)"
+    click.echo(hint, err=True)
 
 
 def clock(seconds: float) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft, signal
 
 from biodenoising.audio import AudioReader, open_reader
-from biodenoising.batch.plan import Task
+from biodenoising.batch.listing import Task
 from biodenoising.corpus.segments import Segment, SegmentSettings, segment_blocks
 
 Block = NDArray[np.float32]

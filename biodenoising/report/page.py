@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from biodenoising.batch.plan import Plan, Task
+from biodenoising.batch.listing import Task
+from biodenoising.batch.plan import Plan
 from biodenoising.batch.runner import TreeSummary
 from biodenoising.batch.work import Recipe
 from biodenoising.batch.workers import processors

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biodenoising.audio import open_reader
-from biodenoising.batch.plan import Task
+from biodenoising.batch.listing import Task
 from biodenoising.report.facts import Facts, shown_s
 from biodenoising.report.pictures import levels, png, scale_of
 from biodenoising.report.sounds import audible_speed, listening_gain_db, mp3
