@@ -1,7 +1,7 @@
 """The one loop of all stages: items in, rows out, safe to kill anywhere.
 
-What is finished stands in the stage's journal (biodenoising.corpus.journal); a later run does what is
-missing there.
+What is finished stands in the stage's journal (biodenoising.corpus.journal); a later run does
+what is missing there.
 """
 
 from __future__ import annotations

@@ -1,0 +1,401 @@
+"""From a person's recordings to targets and noise: stretch by stretch, safe to kill anywhere.
+
+Recordings are divided into stretches of about a minute, worked on in an order drawn by hash until
+time or memory is used up, so that whatever the order of the files all of them are heard alike.
+Pieces and their manifest lie in the work folder, as a training reads them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from biodenoising.audio import EXTENSIONS, open_reader
+from biodenoising.corpus.annotations import Annotation, read_annotations
+from biodenoising.corpus.journal import OF_ONE_ITEM, Item, Journal, Made, key_of
+from biodenoising.corpus.manifest import MANIFEST_NAME, Row, read_manifest, write_manifest
+from biodenoising.corpus.pieces import (
+    Samples,
+    lowest_call_hz,
+    mono_of,
+    piece_name,
+    without_rumble,
+    write_piece,
+)
+from biodenoising.corpus.segments import Segment, SegmentSettings, segment_blocks
+from biodenoising.corpus.sources.base import safe_name
+from biodenoising.corpus.sources.folder import annotation_of
+from biodenoising.errors import (
+    AudioReadError,
+    BiodenoisingError,
+    DiskFullError,
+    OptionError,
+    TrainingError,
+)
+from biodenoising.storage import printable
+from biodenoising.teachers.candidates import TeacherPlan, loadable, make_candidates
+from biodenoising.teachers.select import LEAST_SAMPLES, Selection, select
+
+STRETCH_S, LEAST_STRETCH_S = 60.0, 2.0
+SKIPPED_FRAMES = 1 << 18
+SEGMENTS = SegmentSettings(least_gap_s=1.0, longest_s=10.0)
+CONTEXT_S, LEAST_CALL_SCORE, RUMBLE_OCTAVES, LEAST_NOISE_S = 0.5, 12.0, 1.0, 1.0
+# What a training holds in memory at once, as float32: a gigabyte.
+MOST_SAMPLES = 256 << 20
+HELD_BACK_SHARE = 0.25
+LEAST_TARGETS, LEAST_NOISES_S = 3, 5.0
+TRAIN, HELD_BACK = "train", "held back"
+# The licence is theirs to know; nothing of the recordings leaves this machine.
+LICENCE, TIER = "as the recordings' owner says", "unclear"
+RULES = 1
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file by its header; `name` is what tells it from the others."""
+
+    path: Path
+    name: str
+    annotation: Path | None
+    sample_rate: float
+    duration_s: float
+    channels: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The recordings that were found, and one line for each that cannot be read."""
+
+    recordings: tuple[Recording, ...]
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Their duration together."""
+        return sum(recording.duration_s for recording in self.recordings)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a recording, in seconds."""
+
+    recording: Recording
+    start_s: float
+    duration_s: float
+
+
+def survey(sources: Sequence[Path]) -> Survey:
+    """Return the recordings in files and below folders, by their headers.
+
+    Hidden files and links are passed over. Raises OptionError where a source is not there.
+    """
+    found, unreadable = [], []
+    for path, name, annotation in _files(sources):
+        try:
+            with open_reader(path) as reader:
+                info = reader.info
+        except AudioReadError as error:
+            unreadable.append(str(error))
+            continue
+        seconds = info.frames / info.sample_rate
+        found.append(
+            Recording(path, name, annotation, info.sample_rate, seconds, info.channels)
+        )  # fmt: skip
+    return Survey(tuple(found), tuple(unreadable))
+
+
+def _files(sources: Sequence[Path]) -> Iterator[tuple[Path, str, Path | None]]:
+    several = len(sources) > 1
+    for number, source in enumerate(sources):
+        if not source.exists():
+            raise OptionError(f"{printable(source)}: is not there; give recordings or a folder")
+        before = f"{number}/" if several else ""
+        if source.is_file():
+            beside = annotation_of(source, os.listdir(source.parent))
+            yield source, before + source.name, beside
+            continue
+        for folder, folders, names in os.walk(source):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(folder, name)
+                if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
+                    continue
+                if path.is_file() and not path.is_symlink():
+                    shown = printable(path.relative_to(source))
+                    yield path, before + shown, annotation_of(path, names)
+
+
+def stretches(found: Survey) -> list[Stretch]:
+    """Return all stretches of all recordings in an order drawn by hash."""
+    made = []
+    for recording in found.recordings:
+        if recording.duration_s < LEAST_STRETCH_S:
+            continue
+        count = math.ceil(recording.duration_s / STRETCH_S)
+        length_s = recording.duration_s / count
+        made += [Stretch(recording, number * length_s, length_s) for number in range(count)]
+    return sorted(made, key=lambda s: _draw(f"{s.recording.name}@{s.start_s:.3f}"))
+
+
+def _draw(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+
+
+# --- gathering -----------------------------------------------------------------------------------
+
+
+def usable_plans(base: str) -> tuple[list[TeacherPlan], list[str]]:
+    """Return who makes the candidates: the present model, and the classics that are installed."""
+    both, blends = (1.0, 2.0), (1.0, 0.75)
+    wanted = (
+        TeacherPlan(base, both, blends),
+        TeacherPlan("logmmse", (2.0,), blends),
+        TeacherPlan("noisereduce", both, blends),
+        TeacherPlan("noisereduce-nonstationary", both, blends),
+    )
+    usable, problems = loadable(wanted)
+    return [plan for plan, _ in usable], problems
+
+
+def gather(
+    found: Survey,
+    plans: Sequence[TeacherPlan],
+    work: Path,
+    budget_s: float,
+    *,
+    step: Callable[[float], None],
+    tell: Tell,
+) -> float:
+    """Work on stretches until the budget is used; write WORK/manifest.jsonl, return the seconds.
+
+    What an earlier run finished counts as used and is not done again. Raises TrainingError where
+    what was found is not enough, DiskFullError.
+    """
+    journal = Journal(work, "stretches")
+    rows: list[Row] = []
+    used_s, heard_s, samples = 0.0, 0.0, 0
+    todo = stretches(found)
+    for stretch in todo:
+        if used_s >= budget_s or samples >= MOST_SAMPLES:
+            break
+        item = _item(stretch, plans)
+        made = journal.made_of(item) if journal.has(item) else None
+        if made is None:
+            begun = monotonic()
+            made = _attempt(item, stretch, plans, work)
+            made = dataclasses.replace(made, seconds=monotonic() - begun)
+            journal.add(item, made)
+            for note in made.notes:
+                tell(f"note     {note}")
+        used_s, heard_s = used_s + made.seconds, heard_s + stretch.duration_s
+        samples += sum(round(r.duration_s * r.sample_rate) for r in made.rows if not r.rejected)
+        rows += made.rows
+        step(max(used_s / budget_s, heard_s / found.seconds))
+    require_enough(rows, heard_s)
+    write_manifest(work / MANIFEST_NAME, divided([row for row in rows if row.path]))
+    return used_s
+
+
+def _item(stretch: Stretch, plans: Sequence[TeacherPlan]) -> Item:
+    recording = stretch.recording
+    status = recording.path.stat()
+    marks = recording.annotation.stat().st_mtime_ns if recording.annotation else 0
+    key = key_of(
+        RULES, recording.name, status.st_size, status.st_mtime_ns, marks, stretch.start_s,
+        [dataclasses.asdict(plan) for plan in plans],
+    )  # fmt: skip
+    return Item(f"{recording.name}@{stretch.start_s:.3f}", key, Row(path="", kind="soundscape"))
+
+
+def _attempt(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: Path) -> Made:
+    try:
+        return _work_on(item, stretch, plans, work)
+    except (DiskFullError, MemoryError):
+        raise
+    except OF_ONE_ITEM as error:
+        if isinstance(error, BiodenoisingError):
+            return Made((), (str(error),))
+        reason = " ".join(str(error).split()) or "no reason given"
+        return Made((), (f"{stretch.recording.name}: {type(error).__name__}: {reason}",))
+
+
+def _work_on(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: Path) -> Made:
+    """Cut one stretch, choose targets for its calls, write what is of use."""
+    recording = stretch.recording
+    audio, rate = read_stretch(stretch), round(recording.sample_rate)
+    if not audio.shape[1]:
+        return Made((), (f"{recording.name}: ends before {stretch.start_s:.0f} s",))
+    events = _events(stretch)
+    found = segment_blocks([audio], rate, settings=SEGMENTS, annotations=events)
+    problems: list[str] = []
+    rows: list[Row] = []
+    for number, segment in enumerate(found):
+        row = _row(stretch, segment, rate)
+        stem = f"pieces/{item.key[:2]}/{safe_name(Path(recording.name).stem)[:40]}"
+        stem = f"{stem}_{item.key[:10]}_{number:03d}"
+        if segment.kind == "noise" and segment.end_s - segment.start_s >= LEAST_NOISE_S:
+            piece = _cut(audio, rate, segment.start_s, segment.end_s)
+            rows += _written(work, piece_name(f"{stem}_noise", rate), row, piece)
+        elif segment.kind == "call":
+            if events is None and segment.score < LEAST_CALL_SCORE:
+                rows.append(dataclasses.replace(row, rejected="hardly stands out"))
+                continue
+            start, end = segment.start_s - CONTEXT_S, segment.end_s + CONTEXT_S
+            piece = _cut(audio, rate, start, end)
+            rows += _target(work, stem, row, piece, segment.low_hz, plans, problems)
+    return Made(tuple(rows), tuple(dict.fromkeys(problems)))
+
+
+def read_stretch(stretch: Stretch) -> Samples:
+    """Return a stretch's samples, (channels, samples); values that are no numbers become 0.
+
+    Raises AudioReadError.
+    """
+    rate = stretch.recording.sample_rate
+    skipped, wanted = round(stretch.start_s * rate), round(stretch.duration_s * rate)
+    with open_reader(stretch.recording.path) as reader:
+        while skipped > 0 and (block := reader.read(min(skipped, SKIPPED_FRAMES))).shape[1]:
+            skipped -= block.shape[1]
+        audio = reader.read(wanted)
+    audio[~(abs(audio) < math.inf)] = 0
+    return audio
+
+
+def _events(stretch: Stretch) -> list[Annotation] | None:
+    """Return the marks within a stretch, in seconds from its start; None where nobody marked."""
+    recording = stretch.recording
+    if recording.annotation is None:
+        return None
+    end_s = stretch.start_s + stretch.duration_s
+    return [
+        dataclasses.replace(
+            event,
+            start_s=max(event.start_s - stretch.start_s, 0.0),
+            end_s=min(event.end_s - stretch.start_s, stretch.duration_s),
+        )
+        for event in read_annotations(recording.annotation, recording=recording.path.name)
+        if event.start_s < end_s and event.end_s > stretch.start_s
+    ]
+
+
+def _row(stretch: Stretch, segment: Segment, rate: int) -> Row:
+    noise = segment.kind == "noise"
+    return Row(
+        path="",
+        kind="noise" if noise else "soundscape",
+        noise_type="background" if noise else "",
+        sample_rate=rate,
+        start_s=round(stretch.start_s + segment.start_s, 4),
+        duration_s=round(segment.end_s - segment.start_s, 4),
+        recording=stretch.recording.name,
+        source="recordings",
+        licence=LICENCE,
+        tier=TIER,
+    )
+
+
+def _cut(audio: Samples, rate: int, start_s: float, end_s: float) -> Samples:
+    return mono_of(audio[:, max(round(start_s * rate), 0) : round(end_s * rate)])
+
+
+def _written(work: Path, path: str, row: Row, piece: Samples) -> list[Row]:
+    if not piece.any():
+        return []
+    gain_db = write_piece(work / path, piece, row.sample_rate)
+    return [
+        dataclasses.replace(
+            row, path=path, duration_s=round(len(piece) / row.sample_rate, 6),
+            gain_db=round(gain_db, 3),
+        )
+    ]  # fmt: skip
+
+
+def _target(
+    work: Path, stem: str, row: Row, piece: Samples, low_hz: float, plans: Sequence[TeacherPlan],
+    problems: list[str],
+) -> list[Row]:  # fmt: skip
+    """Return the rows of a call as it was recorded and, where one was good enough, its target."""
+    rate = row.sample_rate
+    lowest_hz = min(low_hz, lowest_call_hz(piece, rate)) / 2**RUMBLE_OCTAVES
+    noisy = without_rumble(piece, rate, lowest_hz)
+    if len(noisy) < LEAST_SAMPLES:
+        return [dataclasses.replace(row, rejected="too short to judge")]
+    rows = _written(work, piece_name(f"{stem}_call", rate), row, noisy)
+    candidates = {c.name: c for c in make_candidates(noisy, rate, plans, problems)}
+    result = select(noisy, rate, {name: c.audio for name, c in candidates.items()})
+    if not rows or not isinstance(result, Selection):
+        return rows
+    chosen = candidates[result.name]
+    row = dataclasses.replace(
+        row, kind="vocal", stage="target", parent=rows[0].path, highpass_hz=round(lowest_hz, 1),
+        teacher=chosen.teacher, expansion=chosen.expansion, blend=chosen.blend,
+        scores={"predicted_gain_db": round(result.predicted_gain_db, 2)},
+    )  # fmt: skip
+    return rows + _written(work, piece_name(f"{stem}_target", rate), row, chosen.audio)
+
+
+# --- what there is, and which of it is held back -------------------------------------------------
+
+
+def require_enough(rows: Sequence[Row], heard_s: float) -> None:
+    """Raise TrainingError, saying what is missing, where nothing could be learnt or checked."""
+    heard = f"in the {heard_s / 60:.1f} minutes that were heard"
+    calls = [row for row in rows if row.kind in ("vocal", "soundscape")]
+    if not calls:
+        raise TrainingError(
+            f"no calls found {heard}, only noise; give recordings with calls, more --minutes, or "
+            "annotation files that say where the calls are"
+        )
+    targets = sum(row.kind == "vocal" for row in rows)
+    if targets < LEAST_TARGETS:
+        raise TrainingError(
+            f"{targets} calls {heard} could be made clean enough to learn from, of "
+            f"{sum(row.kind == 'soundscape' for row in rows)} found; give recordings with louder "
+            "calls or more --minutes"
+        )
+    noisy = {row.recording for row in rows if row.kind == "noise"}
+    noise_s = sum(row.duration_s for row in rows if row.kind == "noise")
+    if len(noisy) < 2 or noise_s < LEAST_NOISES_S:
+        raise TrainingError(
+            f"{noise_s:.1f} s of noise without calls {heard}, in {len(noisy)} recordings; "
+            f"adaptation needs {LEAST_NOISES_S:g} s in at least 2, one of them to check with"
+        )
+
+
+def divided(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with `set` telling what is trained on and what is held back, by recording.
+
+    About a quarter of the recordings is held back, drawn by hash, one with noise first; the last
+    ones with noise or with targets are left to the training.
+    """
+    having = {
+        kind: {row.recording for row in rows if row.kind == kind} for kind in ("noise", "vocal")
+    }
+    names = sorted({row.recording for row in rows}, key=_draw)
+    wanted = max(1, round(HELD_BACK_SHARE * len(names)))
+    held: set[str] = set()
+
+    def hold(candidates: Sequence[str], count: int) -> None:
+        for name in candidates:
+            if len(held) < count and all(there - held - {name} for there in having.values()):
+                held.add(name)
+
+    hold([name for name in names if name in having["noise"]], 1)
+    hold(names, wanted)
+    return [
+        dataclasses.replace(row, set=HELD_BACK if row.recording in held else TRAIN) for row in rows
+    ]
+
+
+def gathered(work: Path) -> list[Row] | None:
+    """Return the rows of a finished gathering, None where there is none."""
+    path = work / MANIFEST_NAME
+    return read_manifest(path) if path.exists() else None
