@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -74,9 +75,11 @@ def biodenoise_adapt(
     try:
         from biodenoising.training.adaptation import adapt, plan_adaptation
 
-        _show_needs(plan_adaptation(recordings, model, base=base, minutes=minutes), quiet=quiet)
         if dry_run:
+            _show_needs(plan_adaptation(recordings, model, base=base, minutes=minutes))
             return
+        # Lightning says which precision it computes in, which is nobody's concern here.
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
         with _Display(quiet=quiet) as display:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, display.ask_to_stop)
@@ -95,11 +98,9 @@ def biodenoise_adapt(
         sys.exit(EXIT_KEPT)
 
 
-def _show_needs(needs: Needs, *, quiet: bool) -> None:
-    for line in () if quiet else needs.unreadable:
+def _show_needs(needs: Needs) -> None:
+    for line in needs.unreadable:
         click.echo(f"left out {line}", err=True)
-    if quiet:
-        return
     rates = ", ".join(f"{rate / 1000:g}" for rate in needs.rates_hz)
     marks = f", {needs.annotated} with annotations" if needs.annotated else ""
     click.echo(
@@ -140,12 +141,18 @@ class _Display:
         self._bar.close()
 
     def show(self, event: Any) -> None:
-        """Show how far a stage is on the bar, anything else as a line of its own."""
-        if isinstance(event, str):
-            if not self._quiet:
-                self._bar.write(printable(event), file=sys.stderr)
-            return
+        """Show how far a stage is on the bar, anything else as lines of its own."""
         from biodenoising.cli.show import clock
+        from biodenoising.training.adaptation import Needs
+
+        if isinstance(event, Needs | str):
+            if self._quiet:
+                return
+            if isinstance(event, str):
+                self._bar.write(printable(event), file=sys.stderr)
+            else:
+                _show_needs(event)
+            return
 
         if event.stage != self._stage:
             self._stage, self._begun, self._logged = event.stage, monotonic(), monotonic()
@@ -184,6 +191,8 @@ def _report(ended: Adaptation, model: Path) -> None:
             f"the recording before, {verdict.after_db:.1f} dB now (medians); new minus old "
             f"{as_text(verdict.known)}"
         )
+        if verdict.own is not None:
+            click.echo(f"of these your own calls, made clean: {as_text(verdict.own)}")
         click.echo(f"general check, new minus old: {as_text(verdict.general)}")
     if verdict.score is not None:
         click.echo(

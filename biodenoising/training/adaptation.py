@@ -37,7 +37,7 @@ PLAN = "plan.json"
 LEAST_AUDIO_S, LEAST_RECORDINGS = 60.0, 2
 GATHER_SHARE = 1 / 3
 # How much sound a second of gathering gets through, and what a process with torch takes: generous.
-HEARD_A_SECOND, PROCESS_GB, BATCH_GB = 8.0, 0.8, 0.7
+HEARD_A_SECOND, PROCESS_GB, BATCH_GB = 4.0, 0.8, 0.7
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
 
 
@@ -47,10 +47,6 @@ class Step:
 
     stage: str
     share: float
-
-
-Observer = Callable[[Step | str], None]
-"""Is told every step and, as text, whatever a person should know."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,10 @@ class Needs:
     free_gb: float
     unreadable: tuple[str, ...] = ()
     resumed: bool = False
+
+
+Observer = Callable[[Needs | Step | str], None]
+"""Is told first what is needed, then every step and, as text, whatever a person should know."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,7 @@ def adapt(
     """
     needs, found, out = _prepare(recordings, model, base, minutes)
     _require_training()
+    observer(needs)
     work = work_folder(out)
     require_writable_folder(work)
     with _only_one(work), _naming_memory():

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -32,23 +33,32 @@ Samples = NDArray[np.float32]
 Values = NDArray[np.float64]
 Progress = Callable[[int], None]
 
-SAMPLES = 64_000
+SAMPLES = 48_000
 SNR_DB = (-5.0, 10.0)
 SHARES = (0.25, 0.5, 0.75, 1.0)
 LARGEST_LOSS_DB = 0.1
 # A deleted call has an SI-SDR of minus infinity; one such must not be a mean by itself.
 BOUNDS_DB = (-40.0, 60.0)
-MOST_SEGMENTS = 40
+MOST_SEGMENTS = 24
+# Mixtures of one held-back target, and how many distinct ones are judged by themselves as well.
+MIXTURES_OF_ONE, OWN_SHARE, LEAST_OWN = 3, 0.75, 4
+# The score errs by some dB: only a plain loss counts.
+LARGEST_SCORE_LOSS_DB = 1.0
+CALLS_OF_A_HALF = (24, 80)
 LOUDEST_PEAK = 0.9
 
 
 @dataclass(frozen=True)
 class Known:
-    """A mixture of which the call is known, (samples,) each; `call` tells which call it was."""
+    """A mixture of which the call is known, (samples,) each; `call` tells which call it was.
+
+    `own` ones hold a call of the recordings, a target made clean; the others a synthesized one.
+    """
 
     noisy: Samples
     target: Samples
     call: str
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,14 +75,16 @@ class Verdict:
 
     `share` is how far from the old weights (0) to the new ones (1) it lies; 0 where none was
     better. `known` and `general` are new minus old, the mean SI-SDR difference in dB with its 95 %
-    interval by call; `score` that of the predicted gain on raw calls, None without any. `before`
-    and `after` are the median improvements over the input on the known calls.
+    interval by call; `own` is `known` on the recordings' own calls alone, None where they are few;
+    `score` that of the predicted gain on raw calls, None without any. `before_db` and `after_db`
+    are the median improvements over the input on the known calls.
     """
 
     better: bool
     reason: str
     share: float = 0.0
     known: Interval | None = None
+    own: Interval | None = None
     general: Interval | None = None
     score: Interval | None = None
     before_db: float = float("nan")
@@ -98,14 +110,16 @@ def make_checks(
     made = []
     for half in (0, 1):
         noises = [read_clip(work / row.path) for row in halves[half]]
-        own = [
-            (row.path, read_clip(work / row.path, row.highpass_hz))
-            for row in targets[half::2][: calls // 2]
-        ]
         rng = np.random.default_rng((half, 1))
-        some = own + synthesized_calls(calls - len(own), rng, f"half {half}")
-        known = tuple(_mixture(label, audio, noises, rng) for label, audio in some)
-        made.append(Checks(known, _general(corpus, calls, half)))
+        own = [(row.path, read_clip(work / row.path, row.highpass_hz)) for row in targets[half::2]]
+        own = (own * MIXTURES_OF_ONE)[: round(OWN_SHARE * calls)]
+        known = [mix_known(label, audio, noises, rng, own=True) for label, audio in own]
+        for label, audio in synthesized_calls(calls - len(own), rng, f"half {half}"):
+            known.append(mix_known(label, audio, noises, rng))
+        # The first half only has to tell steps apart, several times over.
+        made.append(
+            Checks(tuple(known), _general(corpus, calls // 2 if half == 0 else calls, half))
+        )
     return made[0], made[1]
 
 
@@ -124,9 +138,9 @@ def _halved(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def _trusted(rows: Sequence[Row]) -> list[Row]:
-    """Return the better half of the targets by their predicted gain."""
+    """Return the better half of the targets by their predicted gain, all where there are few."""
     ordered = sorted(rows, key=lambda row: -row.scores.get("predicted_gain_db", 0.0))
-    return ordered[: (len(ordered) + 1) // 2]
+    return ordered[: max((len(ordered) + 1) // 2, 2 * LEAST_OWN)]
 
 
 def synthesized_calls(
@@ -164,24 +178,28 @@ def _general(corpus: tuple[list[Clip], list[Clip]], count: int, half: int) -> tu
     for label, audio in synthesized_calls(count, rng, f"general {half}"):
         kind, rate = str(rng.choice(sorted(NOISES))), float(rng.choice(NOISE_RATES_HZ))
         noise = synthesize_noise(kind, rate, (SAMPLES + 1) / rate, rng)
-        made.append(_mixture(label, audio, [noise], rng))
+        made.append(mix_known(label, audio, [noise], rng))
     calls = [(f"corpus {n}", clip.audio) for n, clip in enumerate(corpus[0]) if n % 2 == half]
     noises = [clip.audio for clip in corpus[1]]
     for number in range(count if calls else 0):
-        made.append(_mixture(*calls[number % len(calls)], noises, rng))
+        made.append(mix_known(*calls[number % len(calls)], noises, rng))
     return tuple(made)
 
 
-def _mixture(
-    label: str, call: Samples, noises: Sequence[Samples], rng: np.random.Generator
-) -> Known:
-    """Mix one call into a noise drawn at random, at the samples' own speed."""
+def mix_known(
+    label: str, call: Samples, noises: Sequence[Samples], rng: np.random.Generator, *,
+    own: bool = False,
+) -> Known:  # fmt: skip
+    """Mix one call into a noise drawn at random, at the samples' own speed and -5 to 10 dB.
+
+    Shapes (samples,), of any length; the mixture has 48,000, the call where it is loud.
+    """
     target = fit_length(call, SAMPLES, 1.0, rng, call=True)
     noise = fit_length(noises[int(rng.integers(len(noises)))], SAMPLES, 1.0, rng, call=False)
     noise = noise / np.float32(rms(noise)) * np.float32(10 ** (-rng.uniform(*SNR_DB) / 20))
     noisy = target + noise
     gain = np.float32(LOUDEST_PEAK / max(float(np.abs(noisy).max()), 1e-9))
-    return Known(noisy * gain, target * gain, label)
+    return Known(noisy * gain, target * gain, label, own)
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -217,6 +235,21 @@ def raw_calls(rows: Sequence[Row], work: Path) -> list[Samples]:
     return [piece for piece in pieces if len(piece) >= LEAST_SAMPLES and piece.any()]
 
 
+def affordable_calls(model: str | Path, budget_s: float, steps: int) -> int:
+    """Return how many calls a half can have for a check of `steps` checkpoints in that time."""
+    denoiser = Denoiser(model)
+    noise = np.random.default_rng(0).standard_normal(SAMPLES).astype(np.float32)
+    seconds = []
+    for _ in range(2):  # the first one warms up
+        begun = monotonic()
+        denoiser.denoise(noise, denoiser.card.sample_rate)
+        seconds.append(monotonic() - begun)
+    # As `choose_share` and `judge` hear them: one and a half of each for every step, two for two.
+    share = 1.5 * (steps + 1) + 4
+    count = (budget_s / max(min(seconds), 1e-4) - 2 * MOST_SEGMENTS) / share
+    return int(min(max(count, CALLS_OF_A_HALF[0]), CALLS_OF_A_HALF[1]))
+
+
 def choose_share(
     old: str | Path, steps: Mapping[float, Path], half: Checks, progress: Progress
 ) -> float:
@@ -239,6 +272,11 @@ def judge(
     inputs = np.array([si_sdr(m.noisy, m.target) for m in half.known])
     before, after = (heard(model, half.known, progress) for model in (old, new))
     known = _interval(after - before, half.known)
+    mine = np.array([mixture.own for mixture in half.known])
+    several = len({mixture.call for mixture in half.known if mixture.own}) >= LEAST_OWN
+    own = None
+    if several:
+        own = _interval((after - before)[mine], [m for m in half.known if m.own])
     general = _interval(
         heard(new, half.general, progress) - heard(old, half.general, progress), half.general
     )
@@ -249,12 +287,14 @@ def judge(
     reason = ""
     if not known.low > 0:
         reason = f"on known calls in your noise it is not surely better ({as_text(known)})"
+    elif own is not None and own.value <= 0:
+        reason = f"it is better on synthesized calls only, not on your own ({as_text(own)})"
     elif general.value < -LARGEST_LOSS_DB:
         reason = f"it forgets: on the general check it loses ({as_text(general)})"
-    elif score is not None and score.high < 0:
+    elif score is not None and score.high < -LARGEST_SCORE_LOSS_DB:
         reason = f"your own calls come out worse by the reference-free score ({as_text(score)})"
     return Verdict(
-        not reason, reason, share, known, general, score, float(np.median(before - inputs)),
+        not reason, reason, share, known, own, general, score, float(np.median(before - inputs)),
         float(np.median(after - inputs)), len(half.known), len(segments),
     )  # fmt: skip
 
@@ -278,7 +318,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "calls": verdict.calls,
         "raw calls": verdict.segments,
     }
-    for name in ("known", "general", "score"):
+    for name in ("known", "own", "general", "score"):
         interval = getattr(verdict, name)
         if interval is not None:
             values = [round(value, 3) for value in interval]

@@ -49,6 +49,7 @@ CONTEXT_S, LEAST_CALL_SCORE, RUMBLE_OCTAVES, LEAST_NOISE_S = 0.5, 12.0, 1.0, 1.0
 # What a training holds in memory at once, as float32: a gigabyte.
 MOST_SAMPLES = 256 << 20
 HELD_BACK_SHARE = 0.25
+MOST_OVERRUN = 2.0
 LEAST_TARGETS, LEAST_NOISES_S = 3, 5.0
 TRAIN, HELD_BACK = "train", "held back"
 # The licence is theirs to know; nothing of the recordings leaves this machine.
@@ -176,6 +177,7 @@ def gather(
 ) -> float:
     """Work on stretches until the budget is used; write WORK/manifest.jsonl, return the seconds.
 
+    It may be overrun by as much again where too little was found in it.
     What an earlier run finished counts as used and is not done again. Raises TrainingError where
     what was found is not enough, DiskFullError.
     """
@@ -184,7 +186,9 @@ def gather(
     used_s, heard_s, samples = 0.0, 0.0, 0
     todo = stretches(found)
     for stretch in todo:
-        if used_s >= budget_s or samples >= MOST_SAMPLES:
+        if samples >= MOST_SAMPLES or used_s >= MOST_OVERRUN * budget_s:
+            break
+        if used_s >= budget_s and not lacking(rows):
             break
         item = _item(stretch, plans)
         made = journal.made_of(item) if journal.has(item) else None
@@ -199,7 +203,8 @@ def gather(
         samples += sum(round(r.duration_s * r.sample_rate) for r in made.rows if not r.rejected)
         rows += made.rows
         step(max(used_s / budget_s, heard_s / found.seconds))
-    require_enough(rows, heard_s)
+    if reason := lacking(rows):
+        raise TrainingError(f"in the {heard_s / 60:.1f} minutes that were heard: {reason}")
     write_manifest(work / MANIFEST_NAME, divided([row for row in rows if row.path]))
     return used_s
 
@@ -345,29 +350,28 @@ def _target(
 # --- what there is, and which of it is held back -------------------------------------------------
 
 
-def require_enough(rows: Sequence[Row], heard_s: float) -> None:
-    """Raise TrainingError, saying what is missing, where nothing could be learnt or checked."""
-    heard = f"in the {heard_s / 60:.1f} minutes that were heard"
+def lacking(rows: Sequence[Row]) -> str:
+    """Return what is missing to learn from and to check with, and what to do; "" for nothing."""
     calls = [row for row in rows if row.kind in ("vocal", "soundscape")]
     if not calls:
-        raise TrainingError(
-            f"no calls found {heard}, only noise; give recordings with calls, more --minutes, or "
-            "annotation files that say where the calls are"
+        return (
+            "no calls found, only noise; give recordings with calls, more --minutes, or annotation "
+            "files that say where the calls are"
         )
     targets = sum(row.kind == "vocal" for row in rows)
     if targets < LEAST_TARGETS:
-        raise TrainingError(
-            f"{targets} calls {heard} could be made clean enough to learn from, of "
-            f"{sum(row.kind == 'soundscape' for row in rows)} found; give recordings with louder "
-            "calls or more --minutes"
+        return (
+            f"{targets} calls could be made clean enough to learn from, of {len(calls) - targets} "
+            "found; give recordings with louder calls or more --minutes"
         )
     noisy = {row.recording for row in rows if row.kind == "noise"}
     noise_s = sum(row.duration_s for row in rows if row.kind == "noise")
     if len(noisy) < 2 or noise_s < LEAST_NOISES_S:
-        raise TrainingError(
-            f"{noise_s:.1f} s of noise without calls {heard}, in {len(noisy)} recordings; "
-            f"adaptation needs {LEAST_NOISES_S:g} s in at least 2, one of them to check with"
+        return (
+            f"{noise_s:.1f} s of noise without calls, in {len(noisy)} recordings; adaptation needs "
+            f"{LEAST_NOISES_S:g} s in at least 2, one of them to check with"
         )
+    return ""
 
 
 def divided(rows: Sequence[Row]) -> list[Row]:

@@ -28,6 +28,7 @@ from biodenoising.training.adaptation_check import (
     Checks,
     Samples,
     Verdict,
+    affordable_calls,
     choose_share,
     judge,
     make_checks,
@@ -56,7 +57,6 @@ from biodenoising.training.trainer import Progress, Summary
 TRAINING, STEPS = "training", "steps"
 FORMAT = 1
 CHECK_SHARE, LEAST_TRAINING_SHARE = 0.15, 0.3
-CHECKED_A_MINUTE, CHECKED = 4.0, (24, 80)
 
 
 class Run:
@@ -75,9 +75,7 @@ class Run:
         plan = self._plan(base)
         rows = gathered(self.work) or []
         own = [row.kind for row in rows if row.set == TRAIN]
-        wanted = round(CHECKED_A_MINUTE * plan["minutes"])
-        calls = min(max(wanted, CHECKED[0]), CHECKED[1])
-        halves = make_checks(rows, self.work, self.general, calls)
+        halves = make_checks(rows, self.work, self.general, plan["calls"])
         settings = tuning_settings(self.base, plan["training_minutes"], plan["precision"])
         summary = self._train(settings)
         verdict, weights = self._compare(base, settings, halves, raw_calls(rows, self.work))
@@ -114,12 +112,14 @@ class Run:
             _keep_plan(path, plan)
         if "precision" not in plan:
             plan["precision"] = fast_precision(self.base)
+            budget_s = 60 * plan["minutes"] * CHECK_SHARE
+            plan["calls"] = affordable_calls(base, budget_s, len(SHARES))
             _keep_plan(path, plan)
         return plan
 
     def _gather(self, base: str | Path, minutes: float) -> float:
         plans, problems = usable_plans(str(base))
-        for problem in (*self.found.unreadable, *problems):
+        for problem in problems:
             self.observer(f"left out {problem}")
         return gather(
             self.found, plans, self.work, 60 * minutes * GATHER_SHARE,
