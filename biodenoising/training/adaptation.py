@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from biodenoising.corpus.manifest import MANIFEST_NAME
 from biodenoising.errors import OptionError, TrainingError
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.models.cards import Card
@@ -143,6 +144,9 @@ def adapt(
         The work folder cannot be written to.
     """
     needs, found, out = _prepare(recordings, model, base, minutes)
+    for folder in map(Path, general):
+        if not (folder / MANIFEST_NAME).is_file():
+            raise OptionError(f"{printable(folder)}: has no {MANIFEST_NAME}; give a corpus folder")
     _require_training()
     observer(needs)
     work = work_folder(out)

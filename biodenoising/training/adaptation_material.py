@@ -40,6 +40,7 @@ from biodenoising.errors import (
 )
 from biodenoising.storage import printable
 from biodenoising.teachers.candidates import TeacherPlan, loadable, make_candidates
+from biodenoising.teachers.registry import find_teacher
 from biodenoising.teachers.select import LEAST_SAMPLES, Selection, select
 
 STRETCH_S, LEAST_STRETCH_S = 60.0, 2.0
@@ -182,6 +183,7 @@ def gather(
     what was found is not enough, DiskFullError.
     """
     journal = Journal(work, "stretches")
+    teachers = [(dataclasses.asdict(plan), find_teacher(plan.name).version) for plan in plans]
     rows: list[Row] = []
     used_s, heard_s, samples = 0.0, 0.0, 0
     todo = stretches(found)
@@ -190,7 +192,7 @@ def gather(
             break
         if used_s >= budget_s and not lacking(rows):
             break
-        item = _item(stretch, plans)
+        item = _item(stretch, teachers)
         made = journal.made_of(item) if journal.has(item) else None
         if made is None:
             begun = monotonic()
@@ -209,14 +211,13 @@ def gather(
     return used_s
 
 
-def _item(stretch: Stretch, plans: Sequence[TeacherPlan]) -> Item:
+def _item(stretch: Stretch, teachers: Sequence[object]) -> Item:
     recording = stretch.recording
     status = recording.path.stat()
     marks = recording.annotation.stat().st_mtime_ns if recording.annotation else 0
     key = key_of(
-        RULES, recording.name, status.st_size, status.st_mtime_ns, marks, stretch.start_s,
-        [dataclasses.asdict(plan) for plan in plans],
-    )  # fmt: skip
+        RULES, recording.name, status.st_size, status.st_mtime_ns, marks, stretch.start_s, teachers
+    )
     return Item(f"{recording.name}@{stretch.start_s:.3f}", key, Row(path="", kind="soundscape"))
 
 

@@ -95,6 +95,9 @@ class Run:
         begun = {"format": FORMAT, "base": mine, "recordings": _names_hash(self.found)}
         plan: dict[str, Any] = begun | {"minutes": self.needs.minutes}
         if path.exists():
+            self.observer("going on with what was begun before")
+        # Until gathering is over nothing depends on the plan: what was heard is in the journal.
+        if path.exists() and gathered(self.work) is not None:
             plan = _read_plan(path)
             changed = [key for key in ("base", "recordings") if plan[key] != begun[key]]
             if changed:
@@ -102,7 +105,6 @@ class Run:
                     f"{printable(self.work)}: was begun with other {' and '.join(changed)}; give "
                     "the same again, or delete this folder to begin anew"
                 )
-            self.observer("going on with what was begun before")
         _keep_plan(path, plan)
         if gathered(self.work) is None or "training_minutes" not in plan:
             used_s = self._gather(base, plan["minutes"])

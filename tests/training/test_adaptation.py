@@ -168,7 +168,10 @@ def test_a_folder_without_recordings(tmp_path: Path) -> None:
     refused(command(tmp_path / "gone", tmp_path / "new.safetensors"), "is not there")
 
 
-def test_only_noise(quick: None, tiny_model: Path, tmp_path: Path) -> None:
+def test_only_noise(
+    quick: None, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adaptation_run, "usable_plans", lambda base: ([QUICK], []))
     for number in range(3):
         write(tmp_path / "in" / f"{number}.wav", number, seconds=21, calls=False)
     new = tmp_path / "new.safetensors"
@@ -194,6 +197,8 @@ def test_a_damaged_base(recordings: Path, tiny_model: Path, tmp_path: Path) -> N
 
 def test_names_that_cannot_be_a_models(recordings: Path, tmp_path: Path) -> None:
     refused(command(recordings, tmp_path / "new.pt"), "NAME.safetensors")
+    no_corpus = command(recordings, tmp_path / "new.safetensors", "--general", tmp_path)
+    refused(no_corpus, "has no manifest.jsonl")
     (tmp_path / "old.json").write_text("{}")
     refused(command(recordings, tmp_path / "old.safetensors"), "is there already")
     assert (tmp_path / "old.json").read_text() == "{}"
