@@ -219,6 +219,40 @@ def measure(place: Place, corpus: Path, out: Path, minutes: float) -> dict[str, 
     return record
 
 
+def table(out: Path) -> str:
+    """Return what was measured, a line a place, as markdown."""
+    lines = [
+        "| place | targets | steps | way | known calls: before, after | new - old | own check said "
+        "| general: new - old | handed over |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(out.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        said = record.get("verdict") or {}
+        lines.append(_line(path.stem, record, said, record.get("new"), f"{said.get('share', 0):g}"))
+        if record.get("new") is None and record.get("whole way"):
+            lines.append(_line(f"{path.stem}, not used", record, said, record["whole way"], "1"))
+    return "\n".join(lines)
+
+
+def _line(name: str, record: Row, said: Row, figures: Row | None, way: str) -> str:
+    cells = [name, record.get("targets", ""), record.get("steps", ""), way]
+    if figures is None:
+        cells += ["", "", _interval(said.get("known")), "", record.get("refused", "")]
+    else:
+        known, other = figures["known"], figures["general"]
+        cells += [
+            f"{known['before_db']:.1f}, {known['after_db']:.1f} dB",
+            _interval(known["difference_db"]), _interval(said.get("known")),
+            _interval(other["difference_db"]), "yes" if record["handed over"] else "no",
+        ]  # fmt: skip
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _interval(values: Sequence[float] | None) -> str:
+    return "" if not values else "{:+.2f} ({:+.2f} to {:+.2f})".format(*values)
+
+
 def _tell(event: object) -> None:
     if isinstance(event, str):
         print(event, file=sys.stderr)
@@ -234,7 +268,11 @@ def main() -> None:
     names = [place.name for place in PLACES]
     parser.add_argument("--place", action="append", choices=names, help="this one (repeatable)")
     parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--table", action="store_true", help="only print OUT's figures")
     options = parser.parse_args()
+    if options.table:
+        print(table(options.out))
+        return
     for place in PLACES:
         path = options.out / f"{place.name}.json"
         if (options.place and place.name not in options.place) or path.exists():
