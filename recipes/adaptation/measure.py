@@ -39,7 +39,7 @@ from biodenoising.training.adaptation_check import Known, heard, mix_known
 Samples = NDArray[np.float32]
 Row = dict[str, Any]
 
-KNOWN, GENERAL = 60, 60
+KNOWN, GENERAL = 40, 40
 LEAST_CLEAN_DB, LEAST_NOISE_S = 15.0, 1.0
 HELD_OUT_TENTHS = 4
 SCENE_S, SCENE_SNR_DB, SCENES = 30.0, (-5.0, 15.0), 16
@@ -208,14 +208,15 @@ def measure(place: Place, corpus: Path, out: Path, minutes: float) -> dict[str, 
         if ended.model is None:
             record["refused"] = ended.verdict.reason
     record["handed over"] = ended is not None and ended.model is not None
-    # Whatever was decided: what the whole way would have brought, for those who doubt the verdict.
+    # Where it was refused: what the whole way would have brought, for those who doubt the verdict.
     whole = model.with_name(model.stem + ".adapting") / "steps" / "step_100.json"
-    for name, path in (("new", ended.model if ended else None), ("whole way", whole)):
-        if path is not None and path.exists():
-            record[name] = {
-                "known": compare(DEFAULT_MODEL, path, known),
-                "general": compare(DEFAULT_MODEL, path, general(corpus)),
-            }
+    new = ended.model if ended is not None else None
+    path = new or whole
+    if path.exists():
+        record["new" if new else "whole way"] = {
+            "known": compare(DEFAULT_MODEL, path, known),
+            "general": compare(DEFAULT_MODEL, path, general(corpus)),
+        }
     return record
 
 
