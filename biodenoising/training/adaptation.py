@@ -28,13 +28,12 @@ from biodenoising.storage import (
     remove_leftovers,
     require_writable_folder,
 )
-from biodenoising.training.adaptation_material import STRETCH_S, Survey, survey
+from biodenoising.training.adaptation_survey import STRETCH_S, Survey, survey
 
 if TYPE_CHECKING:
     from biodenoising.training.adaptation_check import Verdict
 
 WORK_SUFFIX = ".adapting"
-PLAN = "plan.json"
 LEAST_AUDIO_S, LEAST_RECORDINGS = 60.0, 2
 GATHER_SHARE = 1 / 3
 # How much sound a second of gathering gets through, and what a process with torch takes: generous.
@@ -64,7 +63,6 @@ class Needs:
     disk_gb: float
     free_gb: float
     unreadable: tuple[str, ...] = ()
-    resumed: bool = False
 
 
 Observer = Callable[[Needs | Step | str], None]
@@ -227,7 +225,6 @@ def _needs(found: Survey, card: Card, out: Path, minutes: float) -> Needs:
         2 * 3 * samples / 1e9 + 0.1,
         free_bytes(out) / 1e9,
         found.unreadable,
-        (work_folder(out) / PLAN).exists(),
     )
 
 

@@ -1,23 +1,16 @@
 """From a person's recordings to targets and noise: stretch by stretch, safe to kill anywhere.
 
-Recordings are divided into stretches of about a minute, worked on in an order drawn by hash until
-time or memory is used up, so that whatever the order of the files all of them are heard alike.
-Pieces and their manifest lie in the work folder, as a training reads them.
+Stretches are worked on until time or memory is used up. Pieces and their manifest lie in the work
+folder, as a training reads them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
-from biodenoising.audio import EXTENSIONS, open_reader
-from biodenoising.corpus.annotations import Annotation, read_annotations
 from biodenoising.corpus.journal import OF_ONE_ITEM, Item, Journal, Made, key_of
 from biodenoising.corpus.manifest import MANIFEST_NAME, Row, read_manifest, write_manifest
 from biodenoising.corpus.pieces import (
@@ -30,21 +23,23 @@ from biodenoising.corpus.pieces import (
 )
 from biodenoising.corpus.segments import Segment, SegmentSettings, segment_blocks
 from biodenoising.corpus.sources.base import safe_name
-from biodenoising.corpus.sources.folder import annotation_of
 from biodenoising.errors import (
-    AudioReadError,
     BiodenoisingError,
     DiskFullError,
-    OptionError,
     TrainingError,
 )
-from biodenoising.storage import printable
 from biodenoising.teachers.candidates import TeacherPlan, loadable, make_candidates
 from biodenoising.teachers.registry import find_teacher
 from biodenoising.teachers.select import LEAST_SAMPLES, Selection, select
+from biodenoising.training.adaptation_survey import (
+    Stretch,
+    Survey,
+    draw,
+    events_of,
+    read_stretch,
+    stretches,
+)
 
-STRETCH_S, LEAST_STRETCH_S = 60.0, 2.0
-SKIPPED_FRAMES = 1 << 18
 SEGMENTS = SegmentSettings(least_gap_s=1.0, longest_s=10.0)
 CONTEXT_S, LEAST_CALL_SCORE, RUMBLE_OCTAVES, LEAST_NOISE_S = 0.5, 12.0, 1.0, 1.0
 # What a training holds in memory at once, as float32: a gigabyte.
@@ -58,97 +53,6 @@ LICENCE, TIER = "as the recordings' owner says", "unclear"
 RULES = 1
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file by its header; `name` is what tells it from the others."""
-
-    path: Path
-    name: str
-    annotation: Path | None
-    sample_rate: float
-    duration_s: float
-    channels: int
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The recordings that were found, and one line for each that cannot be read."""
-
-    recordings: tuple[Recording, ...]
-    unreadable: tuple[str, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        """Their duration together."""
-        return sum(recording.duration_s for recording in self.recordings)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A part of a recording, in seconds."""
-
-    recording: Recording
-    start_s: float
-    duration_s: float
-
-
-def survey(sources: Sequence[Path]) -> Survey:
-    """Return the recordings in files and below folders, by their headers.
-
-    Hidden files and links are passed over. Raises OptionError where a source is not there.
-    """
-    found, unreadable = [], []
-    for path, name, annotation in _files(sources):
-        try:
-            with open_reader(path) as reader:
-                info = reader.info
-        except AudioReadError as error:
-            unreadable.append(str(error))
-            continue
-        seconds = info.frames / info.sample_rate
-        found.append(
-            Recording(path, name, annotation, info.sample_rate, seconds, info.channels)
-        )  # fmt: skip
-    return Survey(tuple(found), tuple(unreadable))
-
-
-def _files(sources: Sequence[Path]) -> Iterator[tuple[Path, str, Path | None]]:
-    several = len(sources) > 1
-    for number, source in enumerate(sources):
-        if not source.exists():
-            raise OptionError(f"{printable(source)}: is not there; give recordings or a folder")
-        before = f"{number}/" if several else ""
-        if source.is_file():
-            beside = annotation_of(source, os.listdir(source.parent))
-            yield source, before + source.name, beside
-            continue
-        for folder, folders, names in os.walk(source):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                path = Path(folder, name)
-                if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
-                    continue
-                if path.is_file() and not path.is_symlink():
-                    shown = printable(path.relative_to(source))
-                    yield path, before + shown, annotation_of(path, names)
-
-
-def stretches(found: Survey) -> list[Stretch]:
-    """Return all stretches of all recordings in an order drawn by hash."""
-    made = []
-    for recording in found.recordings:
-        if recording.duration_s < LEAST_STRETCH_S:
-            continue
-        count = math.ceil(recording.duration_s / STRETCH_S)
-        length_s = recording.duration_s / count
-        made += [Stretch(recording, number * length_s, length_s) for number in range(count)]
-    return sorted(made, key=lambda s: _draw(f"{s.recording.name}@{s.start_s:.3f}"))
-
-
-def _draw(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 # --- gathering -----------------------------------------------------------------------------------
@@ -239,7 +143,7 @@ def _work_on(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: P
     audio, rate = read_stretch(stretch), round(recording.sample_rate)
     if not audio.shape[1]:
         return Made((), (f"{recording.name}: ends before {stretch.start_s:.0f} s",))
-    events = _events(stretch)
+    events = events_of(stretch)
     found = segment_blocks([audio], rate, settings=SEGMENTS, annotations=events)
     problems: list[str] = []
     rows: list[Row] = []
@@ -258,38 +162,6 @@ def _work_on(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: P
             piece = _cut(audio, rate, start, end)
             rows += _target(work, stem, row, piece, segment.low_hz, plans, problems)
     return Made(tuple(rows), tuple(dict.fromkeys(problems)))
-
-
-def read_stretch(stretch: Stretch) -> Samples:
-    """Return a stretch's samples, (channels, samples); values that are no numbers become 0.
-
-    Raises AudioReadError.
-    """
-    rate = stretch.recording.sample_rate
-    skipped, wanted = round(stretch.start_s * rate), round(stretch.duration_s * rate)
-    with open_reader(stretch.recording.path) as reader:
-        while skipped > 0 and (block := reader.read(min(skipped, SKIPPED_FRAMES))).shape[1]:
-            skipped -= block.shape[1]
-        audio = reader.read(wanted)
-    audio[~(abs(audio) < math.inf)] = 0
-    return audio
-
-
-def _events(stretch: Stretch) -> list[Annotation] | None:
-    """Return the marks within a stretch, in seconds from its start; None where nobody marked."""
-    recording = stretch.recording
-    if recording.annotation is None:
-        return None
-    end_s = stretch.start_s + stretch.duration_s
-    return [
-        dataclasses.replace(
-            event,
-            start_s=max(event.start_s - stretch.start_s, 0.0),
-            end_s=min(event.end_s - stretch.start_s, stretch.duration_s),
-        )
-        for event in read_annotations(recording.annotation, recording=recording.path.name)
-        if event.start_s < end_s and event.end_s > stretch.start_s
-    ]
 
 
 def _row(stretch: Stretch, segment: Segment, rate: int) -> Row:
@@ -384,7 +256,7 @@ def divided(rows: Sequence[Row]) -> list[Row]:
     having = {
         kind: {row.recording for row in rows if row.kind == kind} for kind in ("noise", "vocal")
     }
-    names = sorted({row.recording for row in rows}, key=_draw)
+    names = sorted({row.recording for row in rows}, key=draw)
     wanted = max(1, round(HELD_BACK_SHARE * len(names)))
     held: set[str] = set()
 

@@ -17,7 +17,6 @@ from biodenoising.models.registry import fingerprint
 from biodenoising.storage import printable, whole_file
 from biodenoising.training.adaptation import (
     GATHER_SHARE,
-    PLAN,
     Adaptation,
     Needs,
     Observer,
@@ -38,11 +37,11 @@ from biodenoising.training.adaptation_check import (
 )
 from biodenoising.training.adaptation_material import (
     TRAIN,
-    Survey,
     gather,
     gathered,
     usable_plans,
 )
+from biodenoising.training.adaptation_survey import Survey
 from biodenoising.training.checks import Check
 from biodenoising.training.fine_tuning import (
     fast_precision,
@@ -54,7 +53,7 @@ from biodenoising.training.fine_tuning import (
 from biodenoising.training.settings import TrainingSettings, what_counts
 from biodenoising.training.trainer import Progress, Summary
 
-TRAINING, STEPS = "training", "steps"
+PLAN, TRAINING, STEPS = "plan.json", "training", "steps"
 FORMAT = 1
 CHECK_SHARE, LEAST_TRAINING_SHARE = 0.15, 0.3
 

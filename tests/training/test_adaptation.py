@@ -37,11 +37,11 @@ from biodenoising.training import (
     trainer,
 )
 from biodenoising.training.adaptation_check import Checks, Known, Verdict, choose_share, judge
-from biodenoising.training.adaptation_material import (
+from biodenoising.training.adaptation_material import divided, lacking
+from biodenoising.training.adaptation_survey import (
     Recording,
     Survey,
-    divided,
-    lacking,
+    events_of,
     read_stretch,
     stretches,
     survey,
@@ -304,7 +304,7 @@ def test_annotations_say_where_the_calls_are(quick: None, tiny_model: Path, tmp_
     marked = [
         (round(event.start_s), round(event.end_s), stretch.start_s)
         for stretch in stretches(Survey((found,)))
-        for event in adaptation_material._events(stretch) or ()
+        for event in events_of(stretch) or ()
     ]
     assert marked == [(10, 12, 0.0)]
 
