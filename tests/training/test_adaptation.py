@@ -514,7 +514,7 @@ def test_noise_of_one_place_is_learnt(stream: Path, tmp_path: Path) -> None:
 def test_a_training_that_ruins_the_network_is_refused(
     stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fine_tuning, "RATE_SHARE", 200.0)
+    monkeypatch.setattr(fine_tuning, "RATE_SHARE", 20.0)
     made = adapt(stream, tmp_path / "ruined.safetensors", minutes=3)
     assert made.model is None
     assert made.verdict.reason
