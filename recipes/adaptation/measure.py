@@ -60,6 +60,8 @@ PLACES = (
     Place("frogs", "anEvolvingPatternIntegrity/frog-call-trainer"),
     Place("ships", "MazdakFatahi/marine-mammal-sound-classification", "irfankamboh/DeepShip"),
     Place("rooms", "landbuoy/landbuoy.github.io", "remvze/moodist"),
+    # Looked at while adaptation was being built; the others were not.
+    Place("ambience", "nianlonggu/WhisperSeg", "CreativeMD/AmbientSounds"),
 )
 
 
