@@ -25,6 +25,7 @@ from biodenoising import adapt
 from biodenoising.cli.adapt import biodenoise_adapt
 from biodenoising.corpus.manifest import Row
 from biodenoising.corpus.synthesis import synthesize_call, synthesize_noise
+from biodenoising.errors import TrainingError
 from biodenoising.metrics import Interval
 from biodenoising.models.cards import read_card
 from biodenoising.teachers.candidates import TeacherPlan
@@ -36,8 +37,15 @@ from biodenoising.training import (
     fine_tuning,
     trainer,
 )
-from biodenoising.training.adaptation_check import Checks, Known, Verdict, choose_share, judge
-from biodenoising.training.adaptation_material import divided, lacking
+from biodenoising.training.adaptation_check import (
+    Checks,
+    Known,
+    Verdict,
+    choose_share,
+    judge,
+    make_checks,
+)
+from biodenoising.training.adaptation_material import divided, gathered, lacking
 from biodenoising.training.adaptation_survey import (
     Recording,
     Survey,
@@ -76,10 +84,10 @@ def write(
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four recordings, eighty seconds."""
+    """Four recordings, two minutes, nine calls in each."""
     folder = tmp_path_factory.mktemp("mine")
     for number in range(4):
-        write(folder / f"night {number}" / "x.wav", number)
+        write(folder / f"night {number}" / "x.wav", number, seconds=29)
     return folder
 
 
@@ -438,7 +446,7 @@ def hearing(monkeypatch: pytest.MonkeyPatch, **models: tuple[float, float, float
         ((1.0, 0.0, 0.0), ""),
         ((0.0, 0.0, 0.0), "not surely better"),
         ((1.0, -0.3, 0.0), "it forgets"),
-        ((1.0, 0.0, -2.0), "not on your own"),
+        ((1.0, 0.0, -2.0), "on your own calls it is not surely better"),
     ],
 )
 def test_only_what_is_surely_better_passes(
@@ -454,8 +462,19 @@ def test_only_what_is_surely_better_passes(
 def test_the_step_that_helps_without_harm_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     hearing(monkeypatch, old=(0, 0, 0), a=(0.5, 0, 0), b=(0.9, -0.05, 0), c=(2, -1, 0))
     steps: Any = {0.25: "a", 0.5: "b", 1.0: "c"}
-    assert choose_share("old", steps, half(), lambda n: None) == 0.5
-    assert choose_share("old", {1.0: "c"}, half(), lambda n: None) == 0.0  # type: ignore[dict-item]
+    assert choose_share("old", steps, half(own=8), lambda n: None) == 0.5
+    assert choose_share("old", {1.0: "c"}, half(own=8), lambda n: None) == 0.0  # type: ignore[dict-item]
+
+
+def test_few_calls_of_ones_own_are_told_before_training(begun: Path) -> None:
+    rows = gathered(begun) or []
+    few = [row for row in rows if row.set == "train" or row.kind == "noise"]
+    with pytest.raises(TrainingError, match="0 of your own calls were held back"):
+        make_checks(few, begun, [], 4)
+    halves = make_checks(rows, begun, [], 8)
+    calls = [{mixture.call for mixture in made.known if mixture.own} for made in halves]
+    assert min(map(len, calls)) >= 4
+    assert not calls[0] & calls[1]
 
 
 def test_halfway_is_halfway_and_the_ends_are_the_ends(tiny_model: Path, tmp_path: Path) -> None:
@@ -473,49 +492,3 @@ def test_halfway_is_halfway_and_the_ends_are_the_ends(tiny_model: Path, tmp_path
         for name, weight in load_file(path.with_suffix(".safetensors")).items():
             wanted = old[name] + share * (new[name] - old[name])
             assert np.allclose(weight, wanted, atol=1e-6), name
-
-
-# --- with a trained model, minutes ---------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight recordings beside one stream with a beeping machine."""
-    folder = tmp_path_factory.mktemp("stream")
-    rate = 22_050
-    time_s = np.arange(40 * rate) / rate
-    beep = np.sin(2 * np.pi * 1800 * time_s) * (np.sin(2 * np.pi * 7 * time_s) > 0)
-    for number in range(8):
-        rng = np.random.default_rng((7, number))
-        noise = synthesize_noise("stream", rate, 40.0, rng)[: len(time_s)] + 0.1 * beep
-        audio = 0.025 * noise / noise.std()
-        at = 1.0
-        while at < 37:
-            call = synthesize_call("whistle" if number % 2 else "harmonic stack", rate, rng)
-            start = int(at * rate)
-            audio[start : start + len(call)] += 0.3 * call[: len(audio) - start]
-            at += len(call) / rate + rng.uniform(1.5, 4)
-        soundfile.write(folder / f"{number}.wav", audio, rate, subtype="PCM_16")
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_noise_of_one_place_is_learnt(stream: Path, tmp_path: Path) -> None:
-    made = adapt(stream, tmp_path / "stream.safetensors", minutes=4)
-    assert made.verdict.better, made.verdict
-    assert made.verdict.known is not None
-    assert made.verdict.known.low > 0
-    assert made.model == tmp_path / "stream.json"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_training_that_ruins_the_network_is_refused(
-    stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fine_tuning, "RATE_SHARE", 20.0)
-    made = adapt(stream, tmp_path / "ruined.safetensors", minutes=3)
-    assert made.model is None
-    assert made.verdict.reason
-    assert list(tmp_path.iterdir()) == []
