@@ -27,7 +27,7 @@ from biodenoising.inference.denoiser import Denoiser
 from biodenoising.metrics import Interval, bootstrap_interval, si_sdr
 from biodenoising.teachers.scores import analyse, scores_of
 from biodenoising.teachers.select import LEAST_SAMPLES, predicted_gain_db
-from biodenoising.training.adaptation_material import HELD_BACK
+from biodenoising.training.adaptation_material import HELD_BACK, LEAST_HELD_BACK
 
 Samples = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -40,9 +40,8 @@ LARGEST_LOSS_DB = 0.1
 # A deleted call has an SI-SDR of minus infinity; one such must not be a mean by itself.
 BOUNDS_DB = (-40.0, 60.0)
 MOST_SEGMENTS = 24
-# Mixtures of one held-back target, their share, and how many distinct ones a half needs: a model
-# that was better on synthesized calls by 1.6 dB was not on real ones (recipes/adaptation).
-MIXTURES_OF_ONE, OWN_SHARE, LEAST_OWN = 3, 0.75, 4
+# Mixtures of one held-back target at most, and the largest share of them among the known calls.
+MIXTURES_OF_ONE, OWN_SHARE = 3, 0.75
 # The score errs by some dB: only a plain loss counts.
 LARGEST_SCORE_LOSS_DB = 1.0
 CALLS_OF_A_HALF = (24, 80)
@@ -107,12 +106,6 @@ def make_checks(
     targets = _trusted([row for row in held if row.kind == "vocal"])
     if not halves[0]:
         raise TrainingError("no noise was held back; the adaptation cannot be checked")
-    if len(targets) < 2 * LEAST_OWN:
-        raise TrainingError(
-            f"{len(targets)} of your own calls were held back and could be made clean, at least "
-            f"{2 * LEAST_OWN} are needed to tell whether a model is better on them; give more "
-            "recordings or more --minutes"
-        )
     corpus = _corpus(corpora)
     made = []
     for half in (0, 1):
@@ -147,7 +140,7 @@ def _halved(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 def _trusted(rows: Sequence[Row]) -> list[Row]:
     """Return the better half of the targets by their predicted gain, all where there are few."""
     ordered = sorted(rows, key=lambda row: -row.scores.get("predicted_gain_db", 0.0))
-    return ordered[: max((len(ordered) + 1) // 2, 2 * LEAST_OWN)]
+    return ordered[: max((len(ordered) + 1) // 2, LEAST_HELD_BACK)]
 
 
 def synthesized_calls(
