@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     )
     from biodenoising.inference.denoiser import Denoiser, DenoiseSettings, denoise
     from biodenoising.models.registry import list_models
+    from biodenoising.training.adaptation import Adaptation, adapt
 
 _HOMES = {
+    "Adaptation": "training.adaptation",
     "AudioReadError": "errors",
     "AudioValueError": "errors",
     "AudioWriteError": "errors",
@@ -41,6 +43,7 @@ _HOMES = {
     "ModelError": "errors",
     "OptionError": "errors",
     "TreeSummary": "batch.runner",
+    "adapt": "training.adaptation",
     "denoise": "inference.denoiser",
     "denoise_file": "batch.files",
     "denoise_tree": "batch.runner",
@@ -48,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Adaptation",
     "AudioReadError",
     "AudioValueError",
     "AudioWriteError",
@@ -60,6 +64,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "TreeSummary",
+    "adapt",
     "denoise",
     "denoise_file",
     "denoise_tree",

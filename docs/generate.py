@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
+from biodenoising.cli.adapt import biodenoise_adapt
 from biodenoising.cli.app import biodenoise_app
 from biodenoising.cli.data import data
 from biodenoising.cli.denoise import biodenoise
@@ -41,6 +42,7 @@ def cli_page() -> str:
             for name in ("xeno-canto", "inaturalist", "zenodo")
         ),
         ("biodenoise-train", biodenoise_train, []),
+        ("biodenoise-adapt", biodenoise_adapt, []),
     ]
     for name, command, words in commands:
         shown = CliRunner().invoke(

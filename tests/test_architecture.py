@@ -102,9 +102,10 @@ def test_outside_uses_public_names_only() -> None:
 
 def test_public_names_are_frozen() -> None:
     assert biodenoising.__all__ == [
-        "AudioReadError", "AudioValueError", "AudioWriteError", "BatchError", "BiodenoisingError",
-        "DenoiseSettings", "Denoiser", "DiskFullError", "FileResult", "ModelError", "OptionError",
-        "TreeSummary", "denoise", "denoise_file", "denoise_tree", "list_models",
+        "Adaptation", "AudioReadError", "AudioValueError", "AudioWriteError", "BatchError",
+        "BiodenoisingError", "DenoiseSettings", "Denoiser", "DiskFullError", "FileResult",
+        "ModelError", "OptionError", "TreeSummary", "adapt", "denoise", "denoise_file",
+        "denoise_tree", "list_models",
     ]  # fmt: skip
     assert biodenoising.__all__ == sorted(biodenoising.__all__)
     for name in biodenoising.__all__:

@@ -145,10 +145,18 @@ def lowest_call_hz(samples: Samples, sample_rate: float) -> float:
     return float(hz[int(np.searchsorted(below, EDGE_SHARE * below[-1]))])
 
 
+def mono_of(channels: Samples) -> Samples:
+    """Return the channel that moves most, without its mean; (channels, samples) to (samples,).
+
+    Values that are no numbers count as 0.
+    """
+    finite = np.where(np.isfinite(channels), channels, np.float32(0)).astype(np.float64)
+    mono = finite[int(np.argmax(finite.std(axis=1)))]
+    return np.asarray(mono - mono.mean(), np.float32)
+
+
 def _mono_pieces(ended: Sequence[_Open]) -> Iterator[tuple[int, Samples]]:
     for span in ended:
         channels = np.concatenate(span.blocks, axis=1)
         if channels.shape[1]:
-            finite = np.where(np.isfinite(channels), channels, np.float32(0)).astype(np.float64)
-            mono = finite[int(np.argmax(finite.std(axis=1)))]
-            yield span.index, np.asarray(mono - mono.mean(), np.float32)
+            yield span.index, mono_of(channels)

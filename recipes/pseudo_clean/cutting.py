@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from biodenoising.audio import AudioReader, open_reader
 from biodenoising.corpus.annotations import Annotation, read_annotations
+from biodenoising.corpus.journal import Item, Made, key_of
 from biodenoising.corpus.manifest import Row, write_manifest
 from biodenoising.corpus.pieces import lowest_call_hz, piece_name, read_pieces, write_piece
 from biodenoising.corpus.segments import Segment, segment_blocks
 from biodenoising.corpus.sources.base import safe_name
 from biodenoising.storage import sha256_of
-from recipes.pseudo_clean.items import Item, Made, Outcome, key_of, run_items, write_outcome
+from recipes.pseudo_clean.items import Outcome, run_items, write_outcome
 from recipes.pseudo_clean.recordings import usable_recordings
 from recipes.pseudo_clean.settings import Settings
 

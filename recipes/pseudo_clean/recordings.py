@@ -16,13 +16,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from biodenoising.corpus.journal import Item, Made, key_of
 from biodenoising.corpus.licences import licence_name, tier_of
 from biodenoising.corpus.manifest import MANIFEST_NAME, Row, read_manifest, write_manifest
 from biodenoising.corpus.sources.base import Source, measured, safe_name
 from biodenoising.corpus.sources.folder import Folder
 from biodenoising.errors import BiodenoisingError, OptionError
 from biodenoising.storage import printable
-from recipes.pseudo_clean.items import Item, Made, Outcome, key_of, run_items, write_outcome
+from recipes.pseudo_clean.items import Outcome, run_items, write_outcome
 from recipes.pseudo_clean.settings import Settings, SourceSettings
 
 STAGE = "recordings"

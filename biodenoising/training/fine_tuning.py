@@ -1,0 +1,168 @@
+"""From a model's weights to weights a little further on: small steps on a person's own material.
+
+Their calls and noise are mixed with synthesized ones, which ship with the package, so that the
+network goes on hearing what it does not find in the recordings. Between the old weights and the new
+ones lies a line; checkpoints along it are written to be compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from biodenoising.corpus.clips import ClipSettings, load_clips
+from biodenoising.corpus.mixtures import Mixer, MixtureSettings
+from biodenoising.errors import ModelError
+from biodenoising.models.cards import Card
+from biodenoising.models.networks import save_checkpoint
+from biodenoising.training.adaptation_material import TIER, TRAIN
+from biodenoising.training.data import Material
+from biodenoising.training.settings import (
+    AverageSettings,
+    CheckSettings,
+    MachineSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainingSettings,
+)
+from biodenoising.training.state import AVERAGE, load_weights, new_network
+from biodenoising.training.trainer import Observer, Summary, train
+
+RATE_SHARE, USUAL_RATE = 0.2, 1.5e-3
+BATCH = 6
+OWN_CHECKS = 8
+# Playback rates vary less than in a training from nothing: these recordings are what counts.
+MIXTURES = MixtureSettings(
+    samples=32_768, snr_db=(-8.0, 15.0), call_octaves=1.0, noise_octaves=0.3,
+    synthesized_calls=0.4, synthesized_noise=0.3, second_caller=0.1, further_noise=0.2,
+    band_limits=0.15, distance=0.1, reverberation=0.1, reversal=0.1, loud_events=0.05, mp3=0.02,
+    soft_clipping=0.02,
+)  # fmt: skip
+CLIPS = ClipSettings(sets=(TRAIN,), tiers=(TIER,), refused_licences=(), held_back_tenths=0)
+NEVER = 10**9
+Precision = Any  # the literal of MachineSettings
+
+
+def tuning_settings(card: Card, minutes: float, precision: Precision) -> TrainingSettings:
+    """Return how a model is fine-tuned: as it was trained, with a fifth of that rate."""
+    trained = card.training.get("settings", {})
+    rate = trained.get("optimizer", {}).get("rate", USUAL_RATE) if trained else USUAL_RATE
+    return TrainingSettings(
+        name="adapted",
+        architecture=card.architecture,  # type: ignore[arg-type]
+        schedule=ScheduleSettings(minutes=minutes, warm_up_steps=20, final_divisor=20),
+        network={key: _frozen(value) for key, value in card.arguments.items()},
+        begin_from=str(card.weights_path),
+        batch=BATCH,
+        corpus=CLIPS,
+        mixtures=MIXTURES,
+        optimizer=OptimizerSettings(rate=RATE_SHARE * float(rate)),
+        average=AverageSettings(decay=0.99),
+        checks=CheckSettings(every_steps=NEVER, held_back=OWN_CHECKS, own=0),
+        machine=MachineSettings(precision=precision, workers=0, save_every_steps=25),
+    )
+
+
+def fast_precision(card: Card) -> Precision:
+    """Return the precision in which this machine takes a step faster, by taking a few of either.
+
+    Raises ModelError where the card's arguments are not the network's.
+    """
+    if torch.cuda.is_available():
+        return "bf16-mixed"
+    network = new_network(tuning_settings(card, 1.0, "32-true"))
+    noisy = torch.randn(2, 1, MIXTURES.samples)
+    seconds = {}
+    for precision, lower in (("32-true", False), ("bf16-mixed", True)):
+        for _ in range(2):  # the first one of a kind prepares kernels and counts for nothing
+            begun = time.process_time()  # what else the machine does is not counted
+            with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+                loss = network(noisy).float().square().mean()
+            loss.backward()
+            seconds[precision] = time.process_time() - begun
+    return min(seconds, key=lambda name: seconds[name])
+
+
+def tune(
+    settings: TrainingSettings,
+    work: Path,
+    folder: Path,
+    *,
+    observer: Observer,
+    stop: Callable[[], bool],
+) -> Summary:
+    """Train on WORK's manifest in `folder`, going on with what is there.
+
+    Raises TrainingError as `trainer.train` does.
+    """
+    calls, noises = (
+        load_clips([work], settings.corpus, noise=noise, held_back=False) for noise in (False, True)
+    )
+    plain = settings.mixtures.plain(settings.checks.samples, settings.checks.snr_db)
+    own = Mixer(calls, noises, plain, 0)
+    material = Material(
+        Mixer(calls, noises, settings.mixtures, settings.seed),
+        {"own": [own(number) for number in range(settings.checks.held_back)]},
+        f"{len(calls)} targets and {len(noises)} noises of the recordings",
+    )
+    return train(settings, material, folder, observer=observer, stop=stop)
+
+
+def write_between(
+    card: Card, settings: TrainingSettings, run: Path, folder: Path, shares: Sequence[float]
+) -> dict[float, Path]:
+    """Write checkpoints along the line from the old weights to a run's; return the cards' paths.
+
+    Raises TrainingError where the run's weights do not fit.
+    """
+    old, new = new_network(settings), new_network(settings)
+    load_weights(old, card.weights_path)
+    load_weights(new, run / AVERAGE)
+    paths = {}
+    for share in shares:
+        network = new_network(settings)
+        _put_between(network, old, new, share)
+        named = dataclasses.replace(
+            card, name=f"step_{round(100 * share):03d}", training={}, metrics={}
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(network.eval(), named, folder, half=is_half(card))
+        paths[share] = folder / f"{named.name}.json"
+    return paths
+
+
+def write_model(settings: TrainingSettings, weights: Path, card: Card, folder: Path) -> Card:
+    """Write a checkpoint's weights under another card, in FOLDER; return the card as written."""
+    network = new_network(settings)
+    load_weights(network, weights)
+    return save_checkpoint(network.eval(), card, folder, half=is_half(card, weights))
+
+
+def is_half(card: Card, weights: Path | None = None) -> bool:
+    """Tell whether a model's weights are stored as float16. Raises ModelError."""
+    stored = load_file(weights or card.weights_path)
+    if not stored:
+        raise ModelError(f"{card.name}: holds no weights")
+    return any(array.dtype == torch.float16 for array in stored.values())
+
+
+@torch.no_grad()
+def _put_between(network: nn.Module, old: nn.Module, new: nn.Module, share: float) -> None:
+    """Set every weight of `network` to old + share * (new - old)."""
+    before, after = old.state_dict(), new.state_dict()
+    for name, weight in network.state_dict().items():
+        if weight.is_floating_point():
+            weight.copy_(torch.lerp(before[name], after[name], share))
+        else:
+            weight.copy_(after[name])
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
