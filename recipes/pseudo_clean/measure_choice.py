@@ -1,18 +1,22 @@
 """Measure what the choice among a configuration's teachers is worth, with and without each of them.
 
     python -m recipes.pseudo_clean.measure_choice CONFIG.yaml --corpus CORPUS [--count 40]
+        [--development]
 
 Mixtures with known truth as in `measure_teachers.py`, every second one of real calls of `train/` in
-real noise. For all teachers, and for all but one, prints how many mixtures were kept and what the
-chosen candidates gained in SI-SDR: median, of the real ones too, the share made worse; and how
-often the teacher that is left out below was chosen.
+real noise; or those of the development set, all of them real, which no student has heard. For all
+teachers, and for all but one, prints how many mixtures were kept and what the chosen candidates
+gained in SI-SDR: median, of the real ones too, the share made worse; and how often the teacher that
+is left out below was chosen.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,7 @@ from biodenoising.errors import TeacherError
 from biodenoising.metrics import si_sdr
 from biodenoising.teachers.candidates import Candidate, loadable, make_candidates
 from biodenoising.teachers.select import Selection, select
+from recipes.development.mixing import mixtures as development
 from recipes.pseudo_clean.measure_teachers import Mixture, mixtures
 from recipes.pseudo_clean.settings import read_settings
 
@@ -35,6 +40,7 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, help="local copy of the corpus; else synthesis only")
     parser.add_argument("--count", type=int, default=40, help="mixtures (default 40)")
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--development", action="store_true", help="the development set's mixtures")
     options = parser.parse_args()
     settings = read_settings(options.config)
     usable, problems = loadable(settings.teachers)
@@ -44,7 +50,11 @@ def main() -> int:
     if not plans:
         raise TeacherError("none of the teachers can be used")
     cases: list[Case] = []
-    made = mixtures(options.corpus, options.count, options.seed)
+    made: Iterator[Mixture]
+    if options.development and options.corpus:
+        made = itertools.islice(unheard(options.corpus), options.count)
+    else:
+        made = mixtures(options.corpus, options.count, options.seed)
     for case in tqdm(made, total=options.count, desc="mixtures", file=sys.stderr):
         candidates = list(make_candidates(case.noisy, case.sample_rate, plans, problems))
         before = si_sdr(case.noisy, case.clean)
@@ -56,6 +66,15 @@ def main() -> int:
     for plan in plans:
         print(line_of(f"without {plan.name}", cases, plan.name, settings.least_gain_db))
     return 0
+
+
+def unheard(corpus: Path) -> Iterator[Mixture]:
+    """Yield the development set's mixtures, one of each call, then the others."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = [mixture for _, mixture in development(corpus, Path(folder))]
+    for mixture in (*made[::2], *made[1::2]):
+        noisy, clean = (np.asarray(a, np.float32) for a in (mixture.noisy, mixture.clean))
+        yield Mixture(noisy, clean, mixture.sample_rate, real=True)
 
 
 def line_of(title: str, cases: Sequence[Case], without: str, least_gain_db: float) -> str:
