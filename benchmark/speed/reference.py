@@ -43,7 +43,6 @@ def save_random(architecture: str, folder: Path) -> Path:
 
 def open_network(model: str) -> Any:
     """Return a card's torch network with its weights."""
-    import torch
     from safetensors.torch import load_file
 
     from biodenoising import Denoiser
@@ -53,8 +52,7 @@ def open_network(model: str) -> Any:
     network = build_network(card.architecture, card.arguments)
     weights = {key: array.float() for key, array in load_file(card.weights_path).items()}
     network.load_state_dict(weights, strict=False)
-    torch.set_grad_enabled(False)
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def denoise_folder(model: str, source: Path, target: Path) -> None:
