@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     )
     from biodenoising.inference.denoiser import Denoiser, DenoiseSettings, denoise
     from biodenoising.models.registry import list_models
-    from biodenoising.training.adaptation import Adaptation, adapt
+    from biodenoising.training.adaptation import adapt
+    from biodenoising.training.adaptation_events import Adaptation
 
 _HOMES = {
-    "Adaptation": "training.adaptation",
+    "Adaptation": "training.adaptation_events",
     "AudioReadError": "errors",
     "AudioValueError": "errors",
     "AudioWriteError": "errors",

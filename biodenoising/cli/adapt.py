@@ -17,7 +17,7 @@ from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import printable
 
 if TYPE_CHECKING:
-    from biodenoising.training.adaptation import Adaptation, Needs
+    from biodenoising.training.adaptation_events import Adaptation, Needs
 
 EXIT_USAGE, EXIT_KEPT, EXIT_INTERRUPTED = 2, 3, 130
 LOG_EVERY_S = 60.0  # without a terminal, a line a minute
@@ -143,7 +143,7 @@ class _Display:
     def show(self, event: Any) -> None:
         """Show how far a stage is on the bar, anything else as lines of its own."""
         from biodenoising.cli.show import clock
-        from biodenoising.training.adaptation import Needs
+        from biodenoising.training.adaptation_events import Needs
 
         if isinstance(event, Needs | str):
             if self._quiet:

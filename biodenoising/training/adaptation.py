@@ -11,9 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -28,57 +26,14 @@ from biodenoising.storage import (
     remove_leftovers,
     require_writable_folder,
 )
+from biodenoising.training.adaptation_events import GATHER_SHARE, Adaptation, Needs, Observer
 from biodenoising.training.adaptation_survey import STRETCH_S, Survey, survey
-
-if TYPE_CHECKING:
-    from biodenoising.training.adaptation_check import Verdict
 
 WORK_SUFFIX = ".adapting"
 LEAST_AUDIO_S, LEAST_RECORDINGS = 60.0, 2
-GATHER_SHARE = 1 / 3
 # How much sound a second of gathering gets through, and what a process with torch takes: generous.
 HEARD_A_SECOND, PROCESS_GB, BATCH_GB = 4.0, 0.8, 0.7
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far one stage (`gathering`, `training`, `checking`) is, from 0 to 1."""
-
-    stage: str
-    share: float
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What an adaptation found and what it will take; sizes in GB, an upper estimate."""
-
-    base: Card
-    recordings: int
-    hours: float
-    rates_hz: tuple[int, ...]
-    annotated: int
-    minutes: float
-    memory_gb: float
-    disk_gb: float
-    free_gb: float
-    unreadable: tuple[str, ...] = ()
-
-
-Observer = Callable[[Needs | Step | str], None]
-"""Is told first what is needed, then every step and, as text, whatever a person should know."""
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """How an adaptation ended: `model` is the new card's path, None where the old one is kept."""
-
-    model: Path | None
-    verdict: Verdict
-    needs: Needs
-    targets: int
-    noises: int
-    steps: int
 
 
 def plan_adaptation(

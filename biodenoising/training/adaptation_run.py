@@ -15,13 +15,6 @@ from biodenoising.errors import OptionError, TrainingError
 from biodenoising.models.cards import Card, card_record
 from biodenoising.models.registry import fingerprint
 from biodenoising.storage import printable, whole_file
-from biodenoising.training.adaptation import (
-    GATHER_SHARE,
-    Adaptation,
-    Needs,
-    Observer,
-    Step,
-)
 from biodenoising.training.adaptation_check import (
     SHARES,
     Checks,
@@ -34,6 +27,13 @@ from biodenoising.training.adaptation_check import (
     nothing_better,
     raw_calls,
     verdict_record,
+)
+from biodenoising.training.adaptation_events import (
+    GATHER_SHARE,
+    Adaptation,
+    Needs,
+    Observer,
+    Step,
 )
 from biodenoising.training.adaptation_material import (
     TRAIN,
