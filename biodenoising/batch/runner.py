@@ -163,11 +163,7 @@ def run_plan(
     """Run a plan under the lock of its output folder; see denoise_tree."""
     summary = TreeSummary()
     begun = monotonic()
-
-    def ended(outcome: Outcome) -> None:
-        summary.add(outcome)
-        if observer:
-            observer(outcome)
+    ended = _counted(summary, observer)
 
     if plan.tasks or plan.more:
         workers = _workers(jobs, recipe)
@@ -217,11 +213,7 @@ def run_remote(
     """Run a plan between stores; see denoise_tree."""
     summary = TreeSummary()
     begun = monotonic()
-
-    def ended(outcome: Outcome) -> None:
-        summary.add(outcome)
-        if observer:
-            observer(outcome)
+    ended = _counted(summary, observer)
 
     workers = _workers(jobs, recipe)
     Denoiser(recipe.model, device=recipe.device)  # found wanting before anything is written
@@ -235,6 +227,15 @@ def run_remote(
         _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
     summary.elapsed_s = monotonic() - begun
     return summary
+
+
+def _counted(summary: TreeSummary, observer: Observer | None) -> Observer:
+    def ended(outcome: Outcome) -> None:
+        summary.add(outcome)
+        if observer:
+            observer(outcome)
+
+    return ended
 
 
 class Listed(Generic[T]):

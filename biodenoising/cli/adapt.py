@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from biodenoising.cli.bars import Bar
 from biodenoising.errors import BiodenoisingError
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import printable
@@ -118,27 +118,12 @@ def _show_needs(needs: Needs) -> None:
         )
 
 
-class _Display:
+class _Display(Bar):
     """A bar over the stages, a line for all else, and asks to stop on Ctrl-C."""
 
     def __init__(self, *, quiet: bool) -> None:
-        from tqdm import tqdm
-
-        self._quiet, self._stop = quiet, False
+        super().__init__(quiet=quiet)
         self._stage, self._begun, self._logged = "", monotonic(), monotonic()
-        self._bar = tqdm(
-            total=100.0,
-            disable=quiet or not sys.stderr.isatty(),
-            bar_format="{percentage:3.0f}% |{bar:30}| {desc}",
-            mininterval=0.2,
-            dynamic_ncols=True,
-        )
-
-    def __enter__(self) -> _Display:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
 
     def show(self, event: Any) -> None:
         """Show how far a stage is on the bar, anything else as lines of its own."""
@@ -166,16 +151,6 @@ class _Display:
         if self._bar.disable and not self._quiet and monotonic() - self._logged > LOG_EVERY_S:
             self._logged = monotonic()
             click.echo(f"{100 * event.share:.0f}% {line}", err=True)
-
-    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """Stop after this step; at once when asked again."""
-        if self._stop:
-            raise KeyboardInterrupt
-        self._stop = True
-
-    def asked(self) -> bool:
-        """Tell whether someone asked to stop."""
-        return self._stop
 
 
 def _report(ended: Adaptation, model: Path) -> None:

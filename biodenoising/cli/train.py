@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from biodenoising.cli.bars import Bar
 from biodenoising.errors import BiodenoisingError, TrainingError
 from biodenoising.storage import printable
 
@@ -156,26 +156,12 @@ def _missing(error: ImportError) -> TrainingError:
     )
 
 
-class _Display:
+class _Display(Bar):
     """A bar over the run's length, a line for each check, and asks the run to stop on Ctrl-C."""
 
     def __init__(self, *, quiet: bool) -> None:
-        from tqdm import tqdm
-
-        self._quiet, self._stop, self._logged = quiet, False, monotonic()
-        self._bar = tqdm(
-            total=100.0,
-            disable=quiet or not sys.stderr.isatty(),
-            bar_format="{percentage:3.0f}% |{bar:30}| {desc}",
-            mininterval=0.2,
-            dynamic_ncols=True,
-        )
-
-    def __enter__(self) -> _Display:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
+        super().__init__(quiet=quiet)
+        self._logged = monotonic()
 
     def show(self, event: Any) -> None:
         """Show a step on the bar, anything else as a line of its own."""
@@ -199,16 +185,6 @@ class _Display:
         if self._bar.disable and not self._quiet and monotonic() - self._logged > LOG_EVERY_S:
             self._logged = monotonic()
             click.echo(line, err=True)
-
-    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """Stop after this step; at once when asked again."""
-        if self._stop:
-            raise KeyboardInterrupt
-        self._stop = True
-
-    def asked(self) -> bool:
-        """Tell whether someone asked to stop."""
-        return self._stop
 
 
 def _figures(check: Any) -> str:
