@@ -13,12 +13,14 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft, ndimage, signal
 
 Samples = NDArray[np.float32]
 Rng = np.random.Generator
 
 LOUD_EVENT_DB = (15.0, 45.0)
+WARP_OCTAVES = 0.25
+COLOUR_OCTAVES, COLOUR_DB = 9, 9.0  # below half the rate, either way
 SMALLEST_RMS = 1e-9
 LEAST_KEPT = 0.1  # of a call's power, by a filter that is thought to leave the call
 MP3_RATES_HZ = (16_000, 22_050, 32_000, 44_100, 48_000)
@@ -56,6 +58,34 @@ def fit_length(
         before = int(rng.integers(samples - len(audio) + 1)) if call else 0
         audio = np.pad(audio, (before, samples - len(audio) - before))
     return audio / np.float32(rms(audio))
+
+
+def warp_time(call: Samples, rng: Rng) -> Samples:
+    """Play now faster, now slower, by up to a quarter of an octave each way: other contours.
+
+    The first and the last sample stay where they are. Where it is fastest, what lies above 0.84 of
+    half the rate is folded back, a sixth of the band that few calls fill.
+    """
+    knots = rng.uniform(-WARP_OCTAVES, WARP_OCTAVES, int(rng.integers(3, 12)))
+    time = np.linspace(0, len(knots) - 1, len(call))
+    speed = 2 ** np.interp(time, np.arange(len(knots)), knots)
+    position = np.cumsum(speed)
+    position = (position - position[0]) * ((len(call) - 1) / max(position[-1] - position[0], 1.0))
+    warped = ndimage.map_coordinates(call, [position], order=3, mode="nearest")
+    return np.asarray(warped, np.float32)
+
+
+def colour(sound: Samples, rng: Rng) -> Samples:
+    """Raise and lower bands by up to 9 dB, smoothly over octaves, as microphones and places do.
+
+    Returns rms 1.
+    """
+    spectrum = fft.rfft(sound)
+    octaves = np.log2(np.arange(1, len(spectrum) + 1) / len(spectrum))
+    knots = np.arange(-COLOUR_OCTAVES, 1)
+    gain_db = np.interp(octaves, knots, rng.uniform(-COLOUR_DB, COLOUR_DB, len(knots)))
+    coloured = fft.irfft(spectrum * 10 ** (gain_db / 20), len(sound)).astype(np.float32)
+    return np.asarray(coloured / rms(coloured), np.float32)
 
 
 def limit_band(call: Samples, noise: Samples, rng: Rng) -> tuple[Samples, Samples]:

@@ -19,12 +19,14 @@ from biodenoising.corpus.augment import (
     Samples,
     carry_far,
     clip_softly,
+    colour,
     fit_length,
     limit_band,
     loud_event,
     reverberate,
     rms,
     through_mp3,
+    warp_time,
 )
 from biodenoising.corpus.clips import LEAST_FLOOR, Clip
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
@@ -64,6 +66,8 @@ class MixtureSettings:
     distance: Chance = 0.15
     reverberation: Chance = 0.15
     reversal: Chance = 0.0
+    warp: Chance = 0.0
+    colour: Chance = 0.0
     soft_clipping: Chance = 0.05
     mp3: Chance = 0.05
     level: Literal["rms", "peak"] = "rms"
@@ -92,7 +96,8 @@ class MixtureSettings:
             synthesized_calls=float(self.synthesized_calls == 1),
             synthesized_noise=float(self.synthesized_noise == 1),
             second_caller=0, further_noise=0, loud_events=0, noise_only=0, clean_only=0,
-            band_limits=0, distance=0, reverberation=0, reversal=0, soft_clipping=0, mp3=0,
+            band_limits=0, distance=0, reverberation=0, reversal=0, warp=0, colour=0,
+            soft_clipping=0, mp3=0,
         )  # fmt: skip
 
 
@@ -177,6 +182,11 @@ class Mixer:
             audio = audio[::-1]
         speed = 2 ** rng.uniform(-s.call_octaves, s.call_octaves)
         audio = fit_length(audio, s.samples, speed, rng, call=True, loud=s.loud_cuts)
+        # Asked only where wanted: settings that knew neither draw what they drew.
+        if s.warp and rng.random() < s.warp:
+            audio = warp_time(audio, rng)
+        if s.colour and rng.random() < s.colour:
+            audio = colour(audio, rng)
         if rng.random() < s.distance:
             audio = carry_far(audio, rng)
         if rng.random() < s.reverberation:
@@ -201,7 +211,8 @@ class Mixer:
             return audio / np.float32(rms(audio))
         audio = self.noises[rng.choice(len(self.noises), p=self._noise_odds)].audio
         speed = 2 ** rng.uniform(-s.noise_octaves, s.noise_octaves)
-        return fit_length(audio, s.samples, speed, rng, call=False)
+        audio = fit_length(audio, s.samples, speed, rng, call=False)
+        return colour(audio, rng) if s.colour and rng.random() < s.colour else audio
 
     def _record(self, noisy: Samples, rng: Rng) -> Samples:
         """Return the input as a bad recorder would have kept it; the target is not touched."""

@@ -200,7 +200,8 @@ class TrainingSettings:
     """A whole training: the network, what it hears, what it is told, for how long.
 
     `network` holds the architecture's own arguments; `batch` is in mixtures. `begin_from` is the
-    path of a safetensors file of the same network to start from instead of random weights.
+    path of a safetensors file of the same network, or of a mask network with fewer blocks or
+    narrower recurrences (training.growth), to start from instead of random weights.
     """
 
     name: str

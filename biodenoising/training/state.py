@@ -26,6 +26,7 @@ from biodenoising.models.masknet import MaskNetSettings
 from biodenoising.models.networks import Network, build_network
 from biodenoising.storage import printable, whole_file
 from biodenoising.training.configuration import build
+from biodenoising.training.growth import grown
 from biodenoising.training.settings import TrainingSettings, what_counts
 
 FORMAT = 1
@@ -47,7 +48,7 @@ class RunState:
         torch.manual_seed(settings.seed)
         self.network = new_network(settings)
         if settings.begin_from is not None:
-            load_weights(self.network, Path(settings.begin_from))
+            load_weights(self.network, Path(settings.begin_from), grow=True)
         self.average: nn.Module = copy.deepcopy(self.network).eval().requires_grad_(False)
         o = settings.optimizer
         self.optimizer: torch.optim.Optimizer = OPTIMIZERS[o.kind](
@@ -161,10 +162,15 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     return record
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load weights from a safetensors file. Raises TrainingError where they do not fit."""
+def load_weights(network: nn.Module, path: Path, *, grow: bool = False) -> None:
+    """Load weights from a safetensors file, with `grow` of a smaller network too.
+
+    Raises TrainingError where they do not fit.
+    """
     try:
         weights: dict[str, Tensor] = load_file(path)
+        if grow:
+            weights = grown(weights, network.state_dict())
         # An exported checkpoint leaves out what batch norms count, which nothing here needs.
         counted = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}
         network.load_state_dict(counted | weights)

@@ -15,12 +15,14 @@ import soundfile
 from biodenoising.corpus.augment import (
     carry_far,
     clip_softly,
+    colour,
     fit_length,
     limit_band,
     loud_event,
     reverberate,
     rms,
     through_mp3,
+    warp_time,
 )
 from biodenoising.corpus.clips import (
     Clip,
@@ -254,6 +256,30 @@ def test_calls_are_heard_backwards_where_that_is_asked_for() -> None:
     backwards = Mixer(calls, NOISES, dataclasses.replace(PLAIN, reversal=1.0), 0)(3)
     before, after = forwards.target / rms(forwards.target), backwards.target / rms(backwards.target)
     np.testing.assert_allclose(after, before[::-1], atol=1e-4)
+
+
+def test_a_warped_tone_goes_up_and_down_and_ends_where_it_did() -> None:
+    plain = tone(0.1)
+    for seed in range(5):
+        warped = warp_time(plain, np.random.default_rng(seed))
+        assert len(warped) == SAMPLES
+        np.testing.assert_allclose(warped[[0, -1]], plain[[0, -1]], atol=1e-3)
+        crossings = np.flatnonzero(np.diff(np.signbit(warped)))
+        pitches = 32 / np.diff(crossings[::64])  # of a sample, over 32 cycles at a time
+        assert pitches.max() > 1.05 * pitches.min()
+        # Speeds within a quarter of an octave of each other's mean, so pitches within half of one.
+        assert pitches.min() > 0.1 * 2**-0.5
+        assert pitches.max() < 0.1 * 2**0.5
+
+
+def test_colour_changes_bands_by_no_more_than_it_may() -> None:
+    noise = white(4 * SAMPLES)
+    coloured = colour(noise, np.random.default_rng(3))
+    assert rms(coloured) == pytest.approx(1, rel=1e-5)
+    ratio = np.abs(np.fft.rfft(coloured)) / np.abs(np.fft.rfft(noise))
+    gains_db = 20 * np.log10(ratio[1:-1])
+    assert 3 < np.ptp(gains_db) < 18.1
+    assert np.abs(np.diff(gains_db[1000:])).max() < 0.1  # smooth
 
 
 def test_reverberation_follows_the_call_and_is_weaker() -> None:
