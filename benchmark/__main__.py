@@ -24,6 +24,7 @@ from biodenoising import BiodenoisingError, OptionError
 
 HERE = Path(__file__).resolve().parent
 QUICK_MIXTURES = 6
+REPEATED = 2
 QUICK_SETS = ("field", "synthetic")
 
 
@@ -69,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=_path("BIODENOISING_TEACHERS"),
         help="weights of GTCRN and UL-UNAS (BIODENOISING_TEACHERS)",
+    )
+    what.add_argument(
+        "--repeat",
+        type=int,
+        default=None,
+        metavar="N",
+        help="measure N mixtures a set once more and compare (default 2, none in a partial run)",
     )
     what.add_argument("--retry-errors", action="store_true", help="run failed rows again")
     what.add_argument("--no-cost", action="store_true", help="leave speed and memory out")
@@ -163,6 +171,7 @@ def _run(
         workers=options.workers,
         rows=options.cache / f"rows-{PROTOCOL}.jsonl",
         retry_errors=options.retry_errors,
+        repeat=_repeated(options),
         with_cost=not (options.no_cost or options.quick),
         command=shlex.join(["python", "-m", "benchmark", *words]),
     )
@@ -181,6 +190,11 @@ def _run(
     if not any(results.rows.get(name) for name in MIXTURE_SETS):
         print("No recordings were reachable: the figures are of synthesized sound only.")
     print(f"{output / 'RESULTS.md'} written")
+    differing = results.meta.get("repeated", {}).get("differing", [])
+    if differing:
+        raise BiodenoisingError(
+            f"{len(differing)} rows were not the same when measured again, first {differing[0]}"
+        )
     return 0
 
 
@@ -191,6 +205,12 @@ def _chosen(systems: Sequence[System], patterns: Sequence[str]) -> list[System]:
     if not kept:
         raise OptionError(f"--only {' '.join(patterns)} matches no system; see --list")
     return kept
+
+
+def _repeated(options: argparse.Namespace) -> int:
+    if options.repeat is not None:
+        return max(0, options.repeat)
+    return 0 if options.quick or options.limit or options.only or options.sets else REPEATED
 
 
 def _default_output(options: argparse.Namespace) -> Path:

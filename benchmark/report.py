@@ -68,7 +68,16 @@ def _head(results: Results) -> str:
     else:
         peer = best_peer(results.rows[headline], results.kinds)
         lines.append(f"- Headline set: `{headline}`; the best peer on it is {peer}")
+    if "repeated" in meta:
+        lines.append(f"- Measured again: {_repeated(meta['repeated'])}")
     return "\n".join([*lines, "", NOTES])
+
+
+def _repeated(repeated: dict[str, Any]) -> str:
+    differing = repeated["differing"]
+    if not differing:
+        return f"{repeated['rows']} rows, all the same"
+    return f"{repeated['rows']} rows, **{len(differing)} not the same**, first {differing[0]}"
 
 
 def _sets(results: Results) -> str:

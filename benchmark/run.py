@@ -11,6 +11,7 @@ from benchmark.cost import measure_costs
 from benchmark.draws import shuffled
 from benchmark.mixtures import Mixture, Plan
 from benchmark.plots import draw_plots
+from benchmark.repetition import repeat
 from benchmark.report import MIXTURE_SETS
 from benchmark.results import Results, describe_run, describe_system
 from benchmark.rows import Row, append_rows, read_rows
@@ -32,6 +33,7 @@ class Options:
     rows: Path
     retry_errors: bool = False
     with_cost: bool = True
+    repeat: int = 0
     command: str = ""
 
 
@@ -72,6 +74,11 @@ def run_benchmark(job: Job, options: Options, bar: Progress) -> Results:
     for plan in plans:
         found = [known[_key(plan, s)] for s in available if _key(plan, s) in known]
         results.rows.setdefault(plan.set, []).extend(found)
+    if options.repeat:
+        results.meta["repeated"] = repeat(
+            job, plans, results, options.repeat, workers=options.workers,
+            done=lambda rows: bar.set_postfix_str(f"again: {rows[0]['set']}" if rows else ""),
+        )  # fmt: skip
     costs = {}
     if options.with_cost:
         bar.set_postfix_str("cost")

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from benchmark.systems.base import System, of_noisy
 from benchmark.systems.classic import classic_systems
-from benchmark.systems.external import external_system
+from benchmark.systems.external import external_system, ffmpeg_system
 from benchmark.systems.neural import neural_systems
 from benchmark.systems.ours import our_systems
 
 __all__ = ["System", "all_systems"]
 
-FFMPEG = "ffmpeg-afftdn=ffmpeg -loglevel error -y -i {input} -af afftdn -c:a pcm_f32le {output}"
 UNREACHABLE = {
     "htdemucs": "its weights are on a host that pip does not reach; --system runs it from your own",
     "biodenoising (published)": "weights on storage.googleapis.com; --system runs it from your own",
@@ -29,7 +28,7 @@ def all_systems(teachers: Path | None = None, commands: Sequence[str] = ()) -> l
         *our_systems(),
         *classic_systems(),
         *neural_systems(teachers),
-        external_system(FFMPEG),
+        ffmpeg_system(),
         *(external_system(command) for command in commands),
         *(
             System(name, "peer", "absent", lambda: of_noisy(lambda noisy, rate: noisy), missing=why)

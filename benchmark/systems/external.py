@@ -24,6 +24,7 @@ from benchmark.systems.base import Estimate, System, SystemFailure, of_noisy
 from biodenoising import OptionError
 
 TIMEOUT_S = 300
+FFMPEG = "ffmpeg -loglevel error -y -i {input} -af {filters} -c:a pcm_f32le {output}"
 UNRELATED = 0.05
 """Largest correlation with the input, over all lags, that no denoised version of it has."""
 LOUD_ENOUGH_DB = -60.0
@@ -46,6 +47,24 @@ def external_system(option: str) -> System:
         lambda: of_noisy(lambda noisy, rate: run_command(words, noisy, rate)),
         missing=missing,
     )
+
+
+def ffmpeg_system() -> System:
+    """Return ffmpeg's spectral gate, its delay taken out.
+
+    `afftdn` works in steps of an eightieth of a second and gives every sample two steps late.
+    """
+
+    def enhance(noisy: Audio, sample_rate: int) -> Estimate:
+        delay = 2 * (sample_rate // 80)
+        filters = f"apad=pad_len={delay},afftdn,atrim=start_sample={delay}"
+        return run_command(shlex.split(FFMPEG.replace("{filters}", filters)), noisy, sample_rate)
+
+    missing = "" if shutil.which("ffmpeg") else "ffmpeg is not on this machine"
+    return System(
+        "ffmpeg-afftdn", "peer", "filter", lambda: of_noisy(enhance), level_dependent=True,
+        missing=missing,
+    )  # fmt: skip
 
 
 def run_command(words: list[str], noisy: Audio, sample_rate: int) -> Estimate:

@@ -41,6 +41,10 @@ def _arguments(folders: tuple[Path, Path], tmp_path: Path, *more: str) -> list[s
     ]
 
 
+def _table(tmp_path: Path) -> str:
+    return (tmp_path / "out" / "RESULTS.md").read_text(encoding="utf-8")
+
+
 def test_a_run_is_resumed_repeated_and_checked(
     own_folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +71,13 @@ def test_a_run_is_resumed_repeated_and_checked(
         assert {k: v for k, v in one.items() if k not in timed} == {
             k: v for k, v in other.items() if k not in timed
         }
+    assert main([*arguments, "--repeat", "2"]) == 0
+    assert "- Measured again: 12 rows, all the same" in _table(tmp_path)
+    tampered = rows.read_text().replace('"si_sdr": ', '"si_sdr": 1')
+    rows.write_text(tampered)
+    assert main([*arguments, "--repeat", "1"]) == 1
+    assert "not the same when measured again, first own, " in capsys.readouterr().err
+    assert "**" in _table(tmp_path)
     assert main([*arguments, "--check"]) == 0
     table = tmp_path / "out" / "RESULTS.md"
     table.write_text(table.read_text().replace("| oracle |", "| oracle  |", 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from benchmark.mixtures import Mixture
 from benchmark.systems import all_systems
 from benchmark.systems.base import System, SystemFailure, estimate, of_noisy
 from benchmark.systems.classic import wiener_oracle
-from benchmark.systems.external import check_related, external_system, run_command
+from benchmark.systems.external import (
+    check_related,
+    external_system,
+    ffmpeg_system,
+    run_command,
+)
 from biodenoising import metrics
 from biodenoising.errors import OptionError
 
@@ -44,6 +50,17 @@ def _command(tmp_path: Path, change: str) -> list[str]:
 def test_external_command_is_run(tmp_path: Path, noisy: np.ndarray) -> None:
     output = run_command(_command(tmp_path, "samples = samples * 0.5"), noisy, 16_000)
     assert output == pytest.approx(0.5 * noisy)
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")
+@pytest.mark.parametrize("rate", [22_050, 44_100, 250_000])
+def test_ffmpegs_delay_is_taken_out(rate: int) -> None:
+    time = np.arange(rate + 137) / rate
+    call = np.sin(2 * np.pi * 0.05 * rate * time) * (np.sin(6 * np.pi * time) > 0)
+    noisy = (0.3 * call + 0.003 * np.random.default_rng(1).standard_normal(len(time))).astype("f4")
+    output = ffmpeg_system().load()(Mixture(noisy, call, noisy - call, rate))
+    assert len(output) == len(noisy)
+    assert metrics.si_sdr(output, call) > 20  # one sample late would be 10
 
 
 @pytest.mark.parametrize("fault", ["half-length", "shuffled", "failing"])
