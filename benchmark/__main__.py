@@ -209,7 +209,7 @@ def _chosen(systems: Sequence[System], patterns: Sequence[str]) -> list[System]:
 
 def _repeated(options: argparse.Namespace) -> int:
     if options.repeat is not None:
-        return max(0, options.repeat)
+        return max(0, int(options.repeat))
     return 0 if options.quick or options.limit or options.only or options.sets else REPEATED
 
 

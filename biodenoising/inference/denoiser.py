@@ -177,14 +177,21 @@ class Denoiser:
         return Stream(stage, settings.share, channels), latency
 
     def _network(self, rate: float, channels: int) -> Stage:
-        stitcher = Stitcher(self._runtime, self.card.chunking, channels, rate)
+        """Return what hears at `rate`, and at each of the card's fractions of it in turn."""
         if isinstance(self._runtime, GatingRuntime):
-            return stitcher
-        fine, decimation = Levelled(stitcher, channels), self.card.decimation
-        if decimation == 1:
-            return fine
-        stitcher = Stitcher(self._runtime, self.card.chunking, channels, rate / decimation)
-        return TwoRates(fine, Levelled(stitcher, channels), channels, decimation)
+            return Stitcher(self._runtime, self.card.chunking, channels, rate)
+        factors = (1, *self.card.decimations)
+        opinions = [
+            Levelled(Stitcher(self._runtime, self.card.chunking, channels, rate / each), channels)
+            for each in factors
+        ]
+        heard: Stage = opinions.pop()
+        steps = zip(factors[-2::-1], factors[:0:-1], strict=True)
+        for below, (factor, next_factor) in enumerate(steps, start=1):
+            # Where all hear, every opinion counts alike.
+            share = below / (below + 1)
+            heard = TwoRates(opinions.pop(), heard, channels, next_factor // factor, share)
+        return heard
 
     def denoise(
         self,

@@ -1,4 +1,4 @@
-"""Let a network hear a recording at its own rate and at a fraction of it, and average the two.
+"""Let a network hear a recording at its own rate and at fractions of it, and average all of it.
 
 A network hears low calls in few of its bands. At a quarter of the rate they fill four times as
 many, and what it makes of them there differs from what it makes of them at the full rate as two
@@ -19,11 +19,14 @@ class TwoRates:
     """Denoise a stream by `fine` as it is and by `coarse` at 1 / `decimation` of its rate.
 
     Shapes as for Stitcher: (channels, samples) in and out, in total as much out as in; no sample
-    moves in time. Above the coarse band the fine estimate stands alone.
+    moves in time. In the coarse band its estimate counts with `share`, above it the fine estimate
+    stands alone. `coarse` may itself hear at two rates.
     """
 
-    def __init__(self, fine: Stage, coarse: Stage, channels: int, decimation: int) -> None:
-        self._fine, self._coarse = fine, coarse
+    def __init__(
+        self, fine: Stage, coarse: Stage, channels: int, decimation: int, share: float = 0.5
+    ) -> None:
+        self._fine, self._coarse, self._share = fine, coarse, np.float32(share)
         down, up = (decimation, 1), (1, decimation)
         self._down_input, self._down_fine, self._up = (
             soxr.ResampleStream(*rates, channels, dtype="float32") for rates in (down, down, up)
@@ -50,7 +53,7 @@ class TwoRates:
         self._low_coarse.put(coarse)
         known = min(self._low_fine.samples, self._low_coarse.samples)
         difference = self._low_coarse.take(known) - self._low_fine.take(known)
-        change = resample_block(self._up, np.float32(0.5) * difference, last=last)
+        change = resample_block(self._up, self._share * difference, last=last)
         if last:
             # Roundings of the length may differ by some samples, all of them without a change.
             missing = max(0, self._fine_wait.samples - change.shape[1])

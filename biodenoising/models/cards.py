@@ -8,6 +8,7 @@ step by step, NAME.steps.onnx is the graph of one step. Nothing is ever unpickle
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +63,11 @@ class Chunking:
 class Card:
     """One model: how to build and run it, and where it came from.
 
-    `sample_rate` (Hz) is the rate at which time expansion 1 works. With a `decimation` above 1 the
-    network hears recordings at that fraction of their rate too, and what both hear is averaged.
-    `training` and `metrics` are
-    free-form records for people. Hashes are SHA-256 of the files beside the card, or empty where a
-    model has none.
+    `sample_rate` (Hz) is the rate at which time expansion 1 works. With `decimations`
+    D, E, ... the network hears recordings at a D-th, an E-th, ... of their rate too, each a
+    multiple of the one before, and opinions are averaged. `training` and `metrics` are free-form
+    records for people. Hashes are SHA-256 of the files beside the card, or empty where a model has
+    none.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Card:
     sample_rate: int
     chunking: Chunking
     arguments: dict[str, Any] = field(default_factory=dict)
-    decimation: int = 1
+    decimations: tuple[int, ...] = ()
     parameters: int = 0
     weights_sha256: str = ""
     graph_sha256: str = ""
@@ -117,15 +118,22 @@ def read_card(path: Path) -> Card:
         raise ModelError(f"{name}: not a model card, its JSON is damaged ({error})") from error
     try:
         chunking = Chunking(**record.pop("chunking"))
-        card = Card(**record, chunking=chunking, folder=path.parent)
+        decimations = tuple(record.pop("decimations", ()))
+        card = Card(**record, chunking=chunking, decimations=decimations, folder=path.parent)
         _check_types(card)
     except (TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{name}: not a model card of this version ({error})") from error
     if card.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(f"{name}: unknown architecture {card.architecture!r}; known: {known}")
-    if card.decimation < 1:
-        raise ModelError(f"{name}: decimation is {card.decimation}; it must be 1 or more")
+    if not all(
+        later >= 2 * before and not later % before
+        for before, later in itertools.pairwise((1, *card.decimations))
+    ):
+        raise ModelError(
+            f"{name}: decimations are {list(card.decimations)}; each must be a multiple of the one "
+            "before, the first 2 or more"
+        )
     if card.name != path.stem:
         raise ModelError(f"{name}: the card is named {card.name!r}; file and card must agree")
     return card
@@ -140,7 +148,8 @@ def _check_types(card: Card) -> None:
     for field_name, kind in kinds.items():
         if not isinstance(getattr(card, field_name), kind):
             raise TypeError(f"{field_name} is not of type {kind.__name__}")
-    sizes = dataclasses.asdict(card.chunking) | {"decimation": card.decimation}
+    sizes = dataclasses.asdict(card.chunking)
+    sizes |= {f"decimations {n}": each for n, each in enumerate(card.decimations)}
     sizes |= {key: card.arguments[key] for key in SIZES.get(card.architecture, ())}
     for field_name, size in sizes.items():
         if not isinstance(size, int):

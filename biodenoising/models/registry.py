@@ -116,7 +116,7 @@ def fingerprint(card: Card) -> str:
         card.architecture,
         card.sample_rate,
         card.chunking,
-        card.decimation,
+        card.decimations,
         sorted(card.arguments.items()),
         card.weights_sha256,
         card.graph_sha256,

@@ -57,7 +57,7 @@ def export_run(
         licence=export.licence,
         sample_rate=export.sample_rate,
         chunking=export.chunking,
-        decimation=export.decimation,
+        decimations=export.decimations,
         training=training,
         metrics=metrics or {},
     )

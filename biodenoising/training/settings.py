@@ -184,11 +184,11 @@ class MachineSettings:
 class ExportSettings:
     """What the card of the exported checkpoint says, and whether weights are stored as float16.
 
-    With a `decimation` above 1 the model is to hear recordings at that fraction of their rate too.
+    `decimations` are the card's: at which fractions of their rate recordings are heard too.
     """
 
     sample_rate: int = 16_000
-    decimation: int = 1
+    decimations: tuple[int, ...] = ()
     chunking: Chunking = Chunking(samples=64_000, left=4_000, right=4_000)
     half: bool = True
     description: str = ""

@@ -218,7 +218,7 @@ def test_the_averaged_weights_are_what_is_exported(config: Config, tmp_path: Pat
     run, out = tmp_path / "run", tmp_path / "out"
     network = {"hidden": 4, "depth": 5}
     path = config(
-        network=network, export={"chunking": SHORT, "half": False, "decimation": 4},
+        network=network, export={"chunking": SHORT, "half": False, "decimations": [2, 4]},
         schedule={"steps": 3},
     )  # fmt: skip
     assert command(path, "--run", run).exit_code == 0
@@ -229,7 +229,7 @@ def test_the_averaged_weights_are_what_is_exported(config: Config, tmp_path: Pat
     assert exported.keys() == average.keys()
     assert all(torch.equal(exported[name], average[name]) for name in average)
     assert card.training["steps"] == 3
-    assert card.decimation == 4
+    assert card.decimations == (2, 4)
     assert card.training["settings"]["batch"] == 2
     assert "32-true" in card.training["machine"]
     assert OnnxRuntime(card)
