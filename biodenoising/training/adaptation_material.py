@@ -28,9 +28,10 @@ from biodenoising.errors import (
     DiskFullError,
     TrainingError,
 )
+from biodenoising.inference.scores import LEAST_SAMPLES
 from biodenoising.teachers.candidates import TeacherPlan, loadable, make_candidates
 from biodenoising.teachers.registry import find_teacher
-from biodenoising.teachers.select import LEAST_SAMPLES, Selection, select
+from biodenoising.teachers.select import Selection, select
 from biodenoising.training.adaptation_survey import (
     Stretch,
     Survey,
