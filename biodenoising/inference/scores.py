@@ -129,6 +129,17 @@ def room_db(noisy: Analysed) -> float:
     return float(np.clip(_estimated_sdr_db(gains, noisy) - before, *FLOOR_RANGE_DB))
 
 
+def prominence_db(noisy: Analysed) -> float:
+    """Return by how much a segment's tiles stand out of their bands' floors, on average.
+
+    Tiles that do not count as 0: one click weighs little, and so does a loud hum.
+    """
+    call = noisy.call_powers > 0
+    floor = noisy.powers[call] - noisy.call_powers[call]
+    above = 10 * np.log10(noisy.powers[call] / np.maximum(floor, SMALLEST_POWER))
+    return float(above.sum()) / noisy.powers.size
+
+
 def predicted_gain_db(scores: Scores) -> float:
     """Return the SI-SDR improvement in dB that candidates with such scores had on average."""
     return (
