@@ -86,6 +86,6 @@ def as_word(expansion: float | str) -> str:
 
 
 def _loudest(stretch: Block) -> Samples:
-    loudest = int(np.argmax(np.std(stretch, axis=1))) if stretch.shape[1] else 0
+    loudest = int(np.argmax(np.std(stretch, axis=1, dtype=np.float64))) if stretch.shape[1] else 0
     # A copy, for a view would keep the whole block.
     return np.array(stretch[loudest], np.float32)
