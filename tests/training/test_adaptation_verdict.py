@@ -99,17 +99,23 @@ def adapt_by(patched: pytest.MonkeyPatch, recordings: Path) -> Adapt:
 
 @pytest.fixture(scope="module")
 def unknowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The card of a network that learnt nothing."""
+    """The card of a network that learnt to let everything through."""
     torch.manual_seed(3)
     size = {"short": 64, "long": 128, "hop": 32, "channels": [4, 8], "across": 4, "along": 8}
     network = MaskNet(MaskNetSettings(**size, blocks=1))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        sound = torch.randn(6, 1, 4_096)
+        (network(sound) - sound).abs().mean().backward()
+        optimizer.step()
     card = Card(
         name="unknowing",
         architecture="masknet",
         sample_rate=RATE_HZ,
         chunking=Chunking(samples=16_384, left=2_048, right=2_048, overlap=256),
         licence="none",
-        description="Untrained, for tests.",
+        description="Lets everything through, for tests.",
     )
     folder = tmp_path_factory.mktemp("unknowing")
     save_checkpoint(network.eval(), card, folder, half=False)
