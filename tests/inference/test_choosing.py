@@ -168,7 +168,7 @@ def test_other_words_and_a_band_are_refused() -> None:
         DenoiseSettings(time_expansion="auto", band=(100, 500))
 
 
-def test_files_are_denoised_as_arrays_are(tiny_model: Path, tmp_path: Path) -> None:
+def test_files_are_denoised_as_arrays_are(tmp_path: Path) -> None:
     """The shipped model: whatever it chooses for the sound, it chooses for the file of it."""
     import soundfile
 
