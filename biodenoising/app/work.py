@@ -12,6 +12,7 @@ from biodenoising.audio import open_reader
 from biodenoising.batch.files import FileOptions, FileResult, convert
 from biodenoising.batch.listing import Task
 from biodenoising.errors import OptionError
+from biodenoising.inference.choosing import as_word
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.report.facts import Facts, examine, shown_s
@@ -118,7 +119,7 @@ def command_line(name: str, choices: Choices) -> str:
     if settings.max_attenuation_db is not None:
         words += ["--max-attenuation", f"{settings.max_attenuation_db:g}"]
     if settings.time_expansion is not None:
-        words += ["--time-expansion", f"{settings.time_expansion:g}"]
+        words += ["--time-expansion", as_word(settings.time_expansion)]
     if settings.band is not None:
         words += ["--band", f"{settings.band[0]:.10g}-{settings.band[1]:.10g}"]
     if settings.outside != "keep":

@@ -6,7 +6,7 @@ The output appears under its name only when it is whole, flushed to the disk and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from biodenoising.errors import (
     DiskFullError,
     OptionError,
 )
+from biodenoising.inference.choosing import AUTO, TimeExpansion
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.inference.waiting import Block
 from biodenoising.models import DEFAULT_MODEL
@@ -42,7 +43,10 @@ Commit = Callable[["FileResult", list[str]], None]
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file: seconds of audio, energy removed relative to the input's, notes."""
+    """What became of one file: seconds of audio, energy removed relative to the input's, notes.
+
+    `time_expansion` is that at which it was heard, None for its samples as they are.
+    """
 
     input: Path
     output: Path
@@ -52,6 +56,7 @@ class FileResult:
     clipped: int
     removed_db: float | None
     notes: tuple[str, ...]
+    time_expansion: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def denoise_file(
     device: str = "auto",
     mix: float = 1.0,
     max_attenuation_db: float | None = None,
-    time_expansion: float | None = None,
+    time_expansion: TimeExpansion = None,
     band: tuple[float, float] | None = None,
     outside: Literal["keep", "mute"] = "keep",
     format: Literal["wav", "flac"] | None = None,
@@ -160,6 +165,9 @@ def convert(
     `progress` is told the audio seconds as they pass. `commit` is called with the result and the
     SHA-256 of each output when all are complete and checked, just before they get their names.
     """
+    settings = _settled(input, denoiser, settings, reading)
+    expansion = settings.time_expansion
+    assert expansion != AUTO
     with ExitStack() as stack:
         reader = stack.enter_context(open_reader(input, reading))
         info = reader.info
@@ -203,10 +211,26 @@ def convert(
             writers[0].clipped,
             tally.removed_db,
             tuple(notes),
+            expansion,
         )
         if commit:
             commit(result, [sha256_of(path) for path in temporaries])
         return result
+
+
+def _settled(
+    input: Path, denoiser: Denoiser, settings: DenoiseSettings, reading: ReadOptions
+) -> DenoiseSettings:
+    """Read a recording once to choose its time expansion, where that is wanted."""
+    if settings.time_expansion != AUTO:
+        return settings
+    with open_reader(input, reading) as reader:
+
+        def blocks() -> Iterator[Block]:
+            while (block := reader.read(BLOCK_FRAMES)).shape[1]:
+                yield block
+
+        return denoiser.settle(settings, reader.info.sample_rate, reader.info.channels, blocks())
 
 
 def _refuse_dithered_counters(

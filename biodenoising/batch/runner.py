@@ -37,6 +37,7 @@ from biodenoising.batch.stores import is_remote, place_of
 from biodenoising.batch.work import DEFAULT_MAX_MEMORY_GB, Job, Outcome, Recipe
 from biodenoising.batch.workers import processors, run_jobs
 from biodenoising.errors import BatchError
+from biodenoising.inference.choosing import TimeExpansion
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import remove_leftovers, require_writable_folder
@@ -90,7 +91,7 @@ def denoise_tree(
     jobs: int = 0,
     mix: float = 1.0,
     max_attenuation_db: float | None = None,
-    time_expansion: float | None = None,
+    time_expansion: TimeExpansion = None,
     band: tuple[float, float] | None = None,
     outside: Literal["keep", "mute"] = "keep",
     format: Literal["wav", "flac"] | None = None,

@@ -243,6 +243,7 @@ def _commit(
             "channels": result.channels,
             "clipped": result.clipped,
             "removed_db": result.removed_db,
+            "time_expansion": result.time_expansion,
             "notes": list(result.notes),
             "seconds": round(monotonic() - begun, 3),
             "time": _now(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections import Counter
 from concurrent.futures import Executor
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from biodenoising.storage import append_line, printable
 
 LOG_EVERY_S = 60.0  # without a terminal, a line a minute
 NOTES_SHOWN = 10
+EXPANSIONS_SHOWN = 6
 
 
 class Display:
@@ -114,6 +116,8 @@ class Display:
         if self._quiet:
             return
         self._show_notes(summary)
+        if self._recipe.settings.time_expansion == "auto":
+            click.echo(_expansions(summary))
         click.echo(
             f"{counts['done']} denoised ({clock(summary.audio_s)} of audio in "
             f"{clock(summary.elapsed_s)}, {speed:.0f} x real time), "
@@ -128,6 +132,19 @@ class Display:
             click.echo(f"note     {printable(outcome.name)}: {'; '.join(outcome.result.notes)}")
         if len(noted) > NOTES_SHOWN:
             click.echo(f"note     {len(noted) - NOTES_SHOWN} more files have notes in the manifest")
+
+
+def _expansions(summary: TreeSummary) -> str:
+    """Return which time expansions were chosen, and how often."""
+    chosen = Counter(
+        "samples as they are" if result.time_expansion is None else f"{result.time_expansion:g}"
+        for result in (outcome.result for outcome in summary.outcomes)
+        if result is not None
+    )
+    words = [f"{word} for {count}" for word, count in chosen.most_common(EXPANSIONS_SHOWN)]
+    rest = len(chosen) - len(words)
+    words += [f"{rest} more"] if rest else []
+    return f"time expansion chosen: {', '.join(words) or 'none'}"
 
 
 def inspected(recipe: Recipe) -> Recipe:

@@ -31,6 +31,24 @@ class Band(click.ParamType[tuple[float, float]]):
             self.fail(f"{value!r} is no band; write for example 500-8000 or 20k-90k", param, ctx)
 
 
+class Expansion(click.ParamType[float | str]):
+    """A time expansion: a number above 0, or the word auto."""
+
+    name = "K|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        """Return the number, or the word as it is."""
+        try:
+            expansion = value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time expansion; give a number or auto", param, ctx)
+        if expansion != "auto" and not 0 < expansion < float("inf"):
+            self.fail(f"{value} is not in the range x>0", param, ctx)
+        return expansion
+
+
 class ReportCommand(click.Command):
     """Lets `--report` stand alone before INPUT: only what ends in .html is its PATH."""
 

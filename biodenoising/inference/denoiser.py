@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -14,6 +15,13 @@ from numpy.typing import NDArray
 from biodenoising.errors import OptionError
 from biodenoising.inference.arrays import as_dtype, as_float, check_audio
 from biodenoising.inference.band import Banded, worked_rate
+from biodenoising.inference.choosing import (
+    AUTO,
+    Samples,
+    TimeExpansion,
+    best_ratio,
+    telling_stretches,
+)
 from biodenoising.inference.chunks import Stitcher
 from biodenoising.inference.level import Levelled, Stage
 from biodenoising.inference.live import LiveStream, check_sound, live_stage
@@ -33,13 +41,14 @@ class DenoiseSettings:
 
     `mix` is the share of the denoised sound (1 fully, 0 unchanged). `max_attenuation_db` limits by
     how much anything is turned down. `time_expansion` K has the model hear the recording at K times
-    its own rate, K times slower; by default it hears the recording's samples as they are. `band` is
-    (low, high) in Hz, from which the expansion follows; `outside` says what becomes of the rest.
+    its own rate, K times slower; by default it hears the recording's samples as they are, and with
+    "auto" at the expansion that scores best (see `Denoiser.settle`). `band` is (low, high) in Hz,
+    from which the expansion follows; `outside` says what becomes of the rest.
     """
 
     mix: float = 1.0
     max_attenuation_db: float | None = None
-    time_expansion: float | None = None
+    time_expansion: TimeExpansion = None
     band: tuple[float, float] | None = None
     outside: Literal["keep", "mute"] = "keep"
 
@@ -48,7 +57,11 @@ class DenoiseSettings:
             raise OptionError(f"mix is {self.mix:g}; it must lie between 0 and 1")
         if self.max_attenuation_db is not None and not self.max_attenuation_db >= 0:
             raise OptionError(f"max attenuation is {self.max_attenuation_db:g} dB; give 0 or more")
-        if self.time_expansion is not None and not 0 < self.time_expansion < float("inf"):
+        if self.time_expansion == AUTO:
+            pass
+        elif isinstance(self.time_expansion, str):
+            raise OptionError(f"time expansion is {self.time_expansion!r}; give a number or auto")
+        elif self.time_expansion is not None and not 0 < self.time_expansion < float("inf"):
             raise OptionError(f"time expansion is {self.time_expansion:g}; it must be above 0")
         if self.band is not None and not 0 <= self.band[0] < self.band[1] < float("inf"):
             raise OptionError(
@@ -124,6 +137,10 @@ class Denoiser:
         """
         if live:
             return self._open_live(sample_rate, channels, settings)[0]
+        if settings.time_expansion == AUTO:
+            raise OptionError(
+                "time expansion auto is chosen from a whole recording; denoise one, or settle first"
+            )
         rate = worked_rate(
             sample_rate, self.card.sample_rate, settings.time_expansion, settings.band
         )
@@ -157,6 +174,33 @@ class Denoiser:
     def latency(self) -> int:
         """Return by how many samples live sound is late. Raises OptionError as `stream`."""
         return self._open_live(self.card.sample_rate, 1, DenoiseSettings())[1]
+
+    def settle(
+        self,
+        settings: DenoiseSettings,
+        sample_rate: float,
+        channels: int,
+        blocks: Iterable[Block],
+    ) -> DenoiseSettings:
+        """Return settings in which a time expansion "auto" has become the one to use.
+
+        `blocks`, (channels, samples) float32 each, are the whole recording at `sample_rate` Hz; at
+        most three stretches of 131,072 samples are heard, at several expansions, and that whose
+        output is predicted to gain most is taken: None for the samples as they are. Other settings
+        come back without a block being asked for.
+        """
+        if settings.time_expansion != AUTO:
+            return settings
+
+        def at(ratio: float) -> DenoiseSettings:
+            expansion = ratio * sample_rate / self.card.sample_rate
+            return replace(settings, time_expansion=None if ratio == 1 else expansion)
+
+        def hear(samples: Samples, ratio: float) -> Samples:
+            whole = replace(at(ratio), mix=1.0, max_attenuation_db=None)
+            return np.asarray(self._denoise_array(samples, sample_rate, whole), np.float32)
+
+        return at(best_ratio(telling_stretches(blocks, channels), hear))
 
     def _open_live(
         self, sample_rate: float, channels: int, settings: DenoiseSettings
@@ -200,7 +244,7 @@ class Denoiser:
         *,
         mix: float = 1.0,
         max_attenuation_db: float | None = None,
-        time_expansion: float | None = None,
+        time_expansion: TimeExpansion = None,
         band: tuple[float, float] | None = None,
         outside: Literal["keep", "mute"] = "keep",
     ) -> Any:
@@ -233,6 +277,7 @@ class Denoiser:
     ) -> NDArray[Any]:
         check_audio(audio, sample_rate)
         samples, scale = as_float(np.atleast_2d(audio))
+        settings = self.settle(settings, sample_rate, len(samples), [samples])
         stream = self.open(sample_rate, len(samples), settings)
         parts = [
             stream.push(samples[:, i : i + FED_SAMPLES])[0]
@@ -250,7 +295,7 @@ def denoise(
     device: str = "auto",
     mix: float = 1.0,
     max_attenuation_db: float | None = None,
-    time_expansion: float | None = None,
+    time_expansion: TimeExpansion = None,
     band: tuple[float, float] | None = None,
     outside: Literal["keep", "mute"] = "keep",
 ) -> Any:

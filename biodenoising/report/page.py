@@ -29,6 +29,7 @@ from biodenoising.batch.runner import TreeSummary
 from biodenoising.batch.work import Recipe
 from biodenoising.batch.workers import processors
 from biodenoising.errors import AudioReadError, BatchError
+from biodenoising.inference.choosing import as_word
 from biodenoising.report.facts import Facts
 from biodenoising.report.flags import FLAGS, HARMLESS, Entry, flags_of, most_telling
 from biodenoising.report.pictures import STEPS, colours
@@ -185,11 +186,11 @@ def _row(entry: Entry, flags: tuple[str, ...]) -> list[Any]:
 
 def _run(plan: Plan, recipe: Recipe, summary: TreeSummary) -> dict[str, Any]:
     """Return what is said of the whole run."""
-    settings = recipe.settings
+    settings, expansion = recipe.settings, recipe.settings.time_expansion
     said = {
         "mix": f"mix {settings.mix:g}" if settings.mix < 1 else "",
         "limit": _said("at most {:g} dB", settings.max_attenuation_db),
-        "expansion": _said("time expansion {:g}", settings.time_expansion),
+        "expansion": f"time expansion {as_word(expansion)}" if expansion is not None else "",
         "band": f"band {settings.band[0]:g}-{settings.band[1]:g} Hz" if settings.band else "",
     }
     root = plan.roots[0] if plan.roots else Path()

@@ -6,9 +6,8 @@ when its predicted SI-SDR improvement is enough, and when the segment itself has
 (`scores.room_db`). All scores are returned, for the lineage of the target; on a tie the first
 candidate wins.
 
-The weights were fitted by `recipes/pseudo_clean/measure_selection.py --fit` on mixtures with known
-truth, and the least room set where half of the real ones are kept: a target had better be clean
-than there. The prediction is too high by some dB where noise comes and goes as calls do.
+The least room is set where half of the mixtures with known truth are kept: a target had better be
+clean than there.
 """
 
 from __future__ import annotations
@@ -22,31 +21,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from biodenoising.errors import AudioValueError, OptionError
 from biodenoising.inference.arrays import check_audio
-from biodenoising.teachers.scores import (
-    HOP,
-    WINDOW,
+from biodenoising.inference.scores import (
     Analysed,
     Scores,
     analyse,
-    frames_in,
+    power_of,
+    predicted_gain_db,
     room_db,
     scores_of,
+    unfit,
 )
 
 Samples = NDArray[np.float32]
 Candidates = Mapping[str, ArrayLike] | Iterable[tuple[str, ArrayLike]]
 
-INTERCEPT = -1.94
-FLOOR_WEIGHT, CLARITY_WEIGHT, LIKENESS_WEIGHT, CONTRAST_WEIGHT = 0.54, 0.64, 3.47, 2.13
-LEAST_OVERLAP = 0.05  # what call and noise share by chance
-LEAST_CONTRAST = -3.0
 LEAST_GAIN_DB, LEAST_ROOM_DB = 6.0, 6.0
-# With less there is no telling a band's floor from its calls.
-LEAST_FRAMES = 8
-LEAST_SAMPLES = WINDOW + (LEAST_FRAMES - 1) * HOP
 # Smaller differences from the input, as a share of its power, count as none.
 UNCHANGED = 1e-6
-SILENCE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -119,7 +110,7 @@ def select(
         raise OptionError(f"thresholds {least_gain_db}, {least_room_db}: give numbers of dB")
     segment = _segment(noisy, sample_rate)
     arrays = _arrays(candidates, len(segment))
-    reason = _unfit(segment) or ("" if arrays else "there are no candidates")
+    reason = unfit(segment) or ("" if arrays else "there are no candidates")
     if reason:
         return Rejection(reason, tuple(Scored(name, left_out="not scored") for name in arrays))
     analysed = analyse(segment)
@@ -139,31 +130,6 @@ def select(
     if reason:
         return Rejection(f"the best candidate, {best}, {reason}", scored)
     return Selection(best, arrays[best], best_gain_db, scored)
-
-
-def predicted_gain_db(scores: Scores) -> float:
-    """Return the SI-SDR improvement in dB that candidates with such scores had on average."""
-    return (
-        INTERCEPT
-        + FLOOR_WEIGHT * scores.floor_db
-        + CLARITY_WEIGHT * clarity_db(scores.overlap)
-        + LIKENESS_WEIGHT * scores.likeness
-        + CONTRAST_WEIGHT * lacking(scores.contrast)
-    )
-
-
-def lacking(contrast: float) -> float:
-    """Return the contrast where it is below 0: more than enough of it is no merit."""
-    return min(max(contrast, LEAST_CONTRAST), 0.0)
-
-
-def clarity_db(overlap: float) -> float:
-    """Return the signal-to-noise ratio in dB that an estimate with this overlap would have.
-
-    An estimate of call s and noise r*n, from an input s + n, overlaps with the rest, (1 - r)*n,
-    by about r |n| / |s|: the inverse of its own signal-to-noise ratio, as an amplitude.
-    """
-    return float(-20 * np.log10(abs(overlap) + LEAST_OVERLAP))
 
 
 def _segment(noisy: ArrayLike, sample_rate: float) -> Samples:
@@ -199,27 +165,13 @@ def _as_float32(audio: NDArray[Any]) -> Samples:
         return audio.astype(np.float32)
 
 
-def _unfit(segment: Samples) -> str:
-    """Return why a segment cannot be judged at all, or nothing."""
-    if frames_in(len(segment)) < LEAST_FRAMES:
-        return f"the segment has {len(segment)} samples; judging takes {LEAST_SAMPLES}"
-    # Whole frames only: what is left over at the end is not looked at.
-    if _power(segment[: WINDOW + (frames_in(len(segment)) - 1) * HOP]) <= SILENCE:
-        return "the segment is silent"
-    return ""
-
-
 def _score(name: str, audio: Samples, segment: Samples, analysed: Analysed) -> Scored:
     if not np.isfinite(audio).all():
         return Scored(name, left_out="holds values that are not finite")
-    power = _power(segment)
-    if _power(audio) <= UNCHANGED * power:
+    least = UNCHANGED * power_of(segment)
+    if power_of(audio) <= least:
         return Scored(name, left_out="silent")
-    if _power(segment - audio) <= UNCHANGED * power:
+    if power_of(segment - audio) <= least:
         return Scored(name, left_out="the same as the input")
     scores = scores_of(audio, analysed)
     return Scored(name, predicted_gain_db(scores), scores)
-
-
-def _power(audio: Samples) -> float:
-    return float(np.mean(np.square(audio, dtype=np.float64)))

@@ -24,9 +24,8 @@ from biodenoising.corpus.mixtures import NOISE_RATES_HZ
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
 from biodenoising.errors import TrainingError
 from biodenoising.inference.denoiser import Denoiser
+from biodenoising.inference.scores import LEAST_SAMPLES, analyse, predicted_gain_db, scores_of
 from biodenoising.metrics import Interval, bootstrap_interval, si_sdr
-from biodenoising.teachers.scores import analyse, scores_of
-from biodenoising.teachers.select import LEAST_SAMPLES, predicted_gain_db
 from biodenoising.training.adaptation_material import HELD_BACK, LEAST_HELD_BACK
 
 Samples = NDArray[np.float32]

@@ -7,6 +7,7 @@ folder, as a training reads them.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -28,9 +29,10 @@ from biodenoising.errors import (
     DiskFullError,
     TrainingError,
 )
+from biodenoising.inference.scores import LEAST_SAMPLES
 from biodenoising.teachers.candidates import TeacherPlan, loadable, make_candidates
 from biodenoising.teachers.registry import find_teacher
-from biodenoising.teachers.select import LEAST_SAMPLES, Selection, select
+from biodenoising.teachers.select import Selection, select
 from biodenoising.training.adaptation_survey import (
     Stretch,
     Survey,
@@ -260,8 +262,9 @@ def lacking(rows: Sequence[Row]) -> str:
 def divided(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with `set` telling what is trained on and what is held back, by recording.
 
-    About a quarter of the recordings is held back, drawn by hash, one with noise first; the last
-    ones with noise or with targets are left to the training.
+    About a quarter of the recordings is held back, drawn by hash, one with noise first, and more of
+    them where they hold fewer than eight targets, up to half of all targets. The last ones with
+    noise or with targets are left to the training.
     """
     having = {
         kind: {row.recording for row in rows if row.kind == kind} for kind in ("noise", "vocal")
@@ -277,6 +280,12 @@ def divided(rows: Sequence[Row]) -> list[Row]:
 
     hold([name for name in names if name in having["noise"]], 1)
     hold(names, wanted)
+    calls = Counter(row.recording for row in rows if row.kind == "vocal")
+    for name in (name for name in names if name in calls):
+        with_it = sum(calls[other] for other in held | {name})
+        # Enough to check with, where that leaves as many to learn from.
+        if sum(calls[other] for other in held) < LEAST_HELD_BACK and 2 * with_it <= calls.total():
+            hold([name], len(held) + 1)
     return [
         dataclasses.replace(row, set=HELD_BACK if row.recording in held else TRAIN) for row in rows
     ]

@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+from biodenoising.inference import scores
 from biodenoising.metrics import bootstrap_interval, si_sdr
 from biodenoising.storage import whole_file
-from biodenoising.teachers import scores, select
+from biodenoising.teachers import select
 
 Values = NDArray[np.float64]
 Score = Callable[["Case"], Values]
@@ -195,7 +196,7 @@ def _terms(case: Case) -> Values:
     """Return what the weights are for, one row a candidate; the first is the intercept's."""
     measured = [scores.Scores(*row) for row in case.measures.tolist()]
     rows = [
-        (1.0, m.floor_db, select.clarity_db(m.overlap), m.likeness, select.lacking(m.contrast))
+        (1.0, m.floor_db, scores.clarity_db(m.overlap), m.likeness, scores.lacking(m.contrast))
         for m in measured
     ]
     return np.array(rows)
@@ -204,7 +205,7 @@ def _terms(case: Case) -> Values:
 def predicted(case: Case) -> Values:
     """Return what the shipped weights predict for each candidate, in dB."""
     return np.array(
-        [select.predicted_gain_db(scores.Scores(*row)) for row in case.measures.tolist()]
+        [scores.predicted_gain_db(scores.Scores(*row)) for row in case.measures.tolist()]
     )
 
 

@@ -17,9 +17,10 @@ from biodenoising.corpus.journal import Item, Made, key_of
 from biodenoising.corpus.manifest import Row, read_manifest, write_manifest
 from biodenoising.corpus.pieces import piece_name, read_piece, without_rumble, write_piece
 from biodenoising.errors import TeacherError
+from biodenoising.inference.scores import LEAST_SAMPLES
 from biodenoising.storage import sha256_of
 from biodenoising.teachers.candidates import Candidate, TeacherPlan, loadable, make_candidates
-from biodenoising.teachers.select import LEAST_SAMPLES, Selection, select
+from biodenoising.teachers.select import Selection, select
 from recipes.pseudo_clean import cutting
 from recipes.pseudo_clean.items import Outcome, run_items, write_outcome
 from recipes.pseudo_clean.recordings import tell

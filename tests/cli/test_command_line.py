@@ -283,6 +283,27 @@ def test_time_expansion_has_the_model_hear_another_rate(tree, biodenoise) -> Non
     assert not np.array_equal(own, other)
 
 
+def test_the_expansion_chosen_for_each_file_is_told(tree, biodenoise, monkeypatch) -> None:
+    """At the terminal, in the manifest and in the log; a second run has nothing to do."""
+    tree.add("x.wav", 24_000, rate=48_000)
+    tree.add("y.wav", 24_000, rate=16_000)
+    monkeypatch.setattr(
+        "biodenoising.inference.denoiser.best_ratio",
+        lambda stretches, hear: 2.0 if len(next(iter(stretches))) else 1.0,
+    )
+    log = tree.root / "log.jsonl"
+    words = [tree.input, tree.output, "--time-expansion", "auto", "--log-json", log]
+    shown = biodenoise(*words)
+    assert shown.exit_code == 0
+    assert "time expansion chosen: 6 for 1, 2 for 1" in shown.stdout
+    assert {row["file"]: row["time_expansion"] for row in tree.rows()} == {"x.wav": 6, "y.wav": 2}
+    told = [json.loads(line).get("result") for line in log.read_text().splitlines()]
+    assert [result["time_expansion"] for result in told if result] == [6, 2]
+    assert biodenoise(tree.input, tree.root / "six", "--time-expansion", "6").exit_code == 0
+    assert np.array_equal(read(tree.output / "x.wav"), read(tree.root / "six" / "x.wav"))
+    assert "2 skipped" in biodenoise(*words).stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -291,6 +312,8 @@ def test_time_expansion_has_the_model_hear_another_rate(tree, biodenoise) -> Non
         ["--max-attenuation", "-1"],
         ["--time-expansion", "0"],
         ["--time-expansion", "inf"],
+        ["--time-expansion", "automatic"],
+        ["--band", "500-8000", "--time-expansion", "auto"],
         ["--band", "4000"],
         ["--band", "8000-500"],
         ["--band", "1.2.3-500"],

@@ -283,6 +283,7 @@ def test_ctrl_c_ends_the_input_and_completes_the_file(tiny_model, tmp_path: Path
         (["in", "out", "--raw", "16000,1,s16le"], 2, "--raw is for pipes"),
         (["-", "-", "--dry-run"], 2, "--dry-run is for files"),
         (["-", "-", "--format", "flac"], 2, "--format is for files"),
+        (["-", "-", "--time-expansion", "auto"], 2, "--time-expansion auto is for files"),
         (["-", "-", "--residual", "x"], 2, "--residual is for files"),
         (["-", "-", "--live", "--band", "500-4000"], 2, "leave band and time expansion away"),
         (["-", "."], 2, "is a folder"),

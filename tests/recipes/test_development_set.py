@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recipes.development import expansions
 from recipes.development.__main__ import main
 from recipes.development.mixing import group_of, mixtures
 
@@ -34,3 +35,43 @@ def test_models_are_compared(
     assert f"| {np.mean(kept['tiny']):.2f} |" in second
     assert main([*arguments, "no-such-model"]) == 2
     assert "no-such-model" in capsys.readouterr().err
+
+
+def test_expansions_are_measured_once_and_compared(
+    research_corpus: Path, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--corpus", str(research_corpus), "--folder", str(tmp_path / "set")]
+    arguments += ["--model", str(tiny_model), "--ratios", "1", "2"]
+    assert expansions.main(arguments) == 0
+    assert "nothing was measured yet" in capsys.readouterr().out
+    assert expansions.main([*arguments, "0.5"]) == 0
+    shown = capsys.readouterr().out
+    rows = expansions.read(tmp_path / "set" / "expansions.jsonl")
+    assert [row["ratio"] for row in rows] == [1, 2, 1, 2, 0.5, 0.5]
+    plain = np.mean([row["gain_db"] for row in rows if row["ratio"] == 1])
+    assert f"| {plain:.2f} |" in next(line for line in shown.splitlines() if "| x 1 |" in line)
+    assert expansions.main(["--folder", str(tmp_path / "set"), "--table"]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_auto_takes_what_is_predicted_best_and_the_oracle_what_is() -> None:
+    """Of two mixtures one is predicted right; at the other the margin keeps what is heard now."""
+    gains = {0.5: (1.0, 9.0), 1.0: (2.0, 3.0), 2.0: (7.0, 4.0)}
+    predicted = {0.5: (1.0, 2.4), 1.0: (2.0, 2.0), 2.0: (9.0, 2.1)}
+    rows = [
+        {
+            "mixture": n, "clip": f"{n}.wav", "ratio": ratio, "gain_db": gains[ratio][n],
+            "predicted_db": predicted[ratio][n],
+        }
+        for n in range(2)
+        for ratio in gains
+    ]  # fmt: skip
+    means = {
+        line.split("|")[1].strip(): float(line.split("|")[3])
+        for line in expansions.table(rows).splitlines()
+        if line.startswith(("| x", "| auto", "| oracle"))
+    }
+    assert means["x 1"] == 2.5
+    assert means["auto (0.5 1 2)"] == 5.0
+    assert means["auto without its margin"] == 8.0
+    assert means["oracle (0.5 1 2)"] == 8.0

@@ -10,9 +10,9 @@ from scipy import signal
 
 from biodenoising import AudioValueError, Denoiser, OptionError
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
+from biodenoising.inference.scores import LEAST_SAMPLES, analyse, room_db
 from biodenoising.metrics import si_sdr
-from biodenoising.teachers.scores import analyse, room_db
-from biodenoising.teachers.select import LEAST_SAMPLES, Rejection, Selection, select
+from biodenoising.teachers.select import Rejection, Selection, select
 
 RATE = 48_000
 SAMPLES = 65_536

@@ -269,7 +269,7 @@ def piece(kind: Any, recording: str, seconds: float = 4.0) -> Row:
 
 def test_recordings_stand_on_one_side_and_one_with_noise_is_held_back() -> None:
     for count in range(2, 14):
-        rows = [piece("vocal", f"r{n}") for n in range(count)]
+        rows = [piece("vocal", f"r{n}") for n in range(count) for _ in range(8)]
         rows += [piece("noise", f"r{n}") for n in range(0, count, max(1, count // 2))]
         made = divided(rows)
         sides = {
@@ -281,6 +281,17 @@ def test_recordings_stand_on_one_side_and_one_with_noise_is_held_back() -> None:
         for side in sides:
             assert any(row.kind == "noise" and row.set == side for row in made)
         assert any(row.kind == "vocal" and row.set == "train" for row in made)
+
+
+@pytest.mark.parametrize("count", [4, 10, 15, 16, 20, 40])
+def test_more_is_held_back_until_the_check_has_enough_calls(count: int) -> None:
+    """One call in each recording: a quarter of 16 would be four."""
+    rows = [piece("vocal", f"r{n}") for n in range(count)]
+    rows += [piece("noise", f"r{n}") for n in range(count)]
+    made = divided(rows)
+    held = sum(row.kind == "vocal" and row.set == "held back" for row in made)
+    assert held == max(round(count / 4), min(8, count // 2))
+    assert ("held back" in lacking(rows)) == (count < 16)
 
 
 @pytest.mark.parametrize(

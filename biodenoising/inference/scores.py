@@ -14,6 +14,10 @@ are judged alike:
 - `contrast`: how much more peaked the estimate's power is than that of what was removed, the
   logarithms' difference of their kurtoses over the band's typical power. The others hardly tell
   call from noise where both change in time; below 0 the noise may have been kept, not the call.
+
+`predicted_gain_db` is what they amount to. Its weights were fitted by
+`recipes/pseudo_clean/measure_selection.py --fit` on mixtures with known truth; it is too high by
+some dB where noise comes and goes as calls do.
 """
 
 from __future__ import annotations
@@ -39,6 +43,15 @@ RATIO_RANGE_DB = (-20.0, 30.0)
 SMALLEST_POWER = 1e-12  # of the input's mean power in a tile
 SUBTRACTED, LEAST_GAIN = 2.0, 0.05
 LOG_FLOOR = 1e-2  # of the typical power
+
+INTERCEPT = -1.94
+FLOOR_WEIGHT, CLARITY_WEIGHT, LIKENESS_WEIGHT, CONTRAST_WEIGHT = 0.54, 0.64, 3.47, 2.13
+LEAST_OVERLAP = 0.05  # what call and noise share by chance
+LEAST_CONTRAST = -3.0
+# With less there is no telling a band's floor from its calls.
+LEAST_FRAMES = 8
+LEAST_SAMPLES = WINDOW + (LEAST_FRAMES - 1) * HOP
+SILENCE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,57 @@ def room_db(noisy: Analysed) -> float:
     gains = np.clip(1 - SUBTRACTED * noisy.typical / quiet, LEAST_GAIN, 1.0)
     before = _estimated_sdr_db(np.ones_like(gains), noisy)
     return float(np.clip(_estimated_sdr_db(gains, noisy) - before, *FLOOR_RANGE_DB))
+
+
+def prominence_db(noisy: Analysed) -> float:
+    """Return by how much a segment's tiles stand out of their bands' floors, on average.
+
+    Tiles that do not count as 0: one click weighs little, and so does a loud hum.
+    """
+    call = noisy.call_powers > 0
+    floor = noisy.powers[call] - noisy.call_powers[call]
+    above = 10 * np.log10(noisy.powers[call] / np.maximum(floor, SMALLEST_POWER))
+    return float(above.sum()) / noisy.powers.size
+
+
+def predicted_gain_db(scores: Scores) -> float:
+    """Return the SI-SDR improvement in dB that candidates with such scores had on average."""
+    return (
+        INTERCEPT
+        + FLOOR_WEIGHT * scores.floor_db
+        + CLARITY_WEIGHT * clarity_db(scores.overlap)
+        + LIKENESS_WEIGHT * scores.likeness
+        + CONTRAST_WEIGHT * lacking(scores.contrast)
+    )
+
+
+def lacking(contrast: float) -> float:
+    """Return the contrast where it is below 0: more than enough of it is no merit."""
+    return min(max(contrast, LEAST_CONTRAST), 0.0)
+
+
+def clarity_db(overlap: float) -> float:
+    """Return the signal-to-noise ratio in dB that an estimate with this overlap would have.
+
+    An estimate of call s and noise r*n, from an input s + n, overlaps with the rest, (1 - r)*n,
+    by about r |n| / |s|: the inverse of its own signal-to-noise ratio, as an amplitude.
+    """
+    return float(-20 * np.log10(abs(overlap) + LEAST_OVERLAP))
+
+
+def unfit(segment: Samples) -> str:
+    """Return why a segment cannot be judged at all, or nothing."""
+    if frames_in(len(segment)) < LEAST_FRAMES:
+        return f"the segment has {len(segment)} samples; judging takes {LEAST_SAMPLES}"
+    # Whole frames only: what is left over at the end is not looked at.
+    if power_of(segment[: WINDOW + (frames_in(len(segment)) - 1) * HOP]) <= SILENCE:
+        return "the segment is silent"
+    return ""
+
+
+def power_of(audio: Samples) -> float:
+    """Return the mean power of samples, shape (samples,)."""
+    return float(np.mean(np.square(audio, dtype=np.float64)))
 
 
 def _peakedness(powers: Tiles) -> float:
