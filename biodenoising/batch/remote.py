@@ -104,7 +104,10 @@ def list_remote(plan: RemotePlan, folder: str = "") -> Iterator[tuple[str, Entry
     meeting = Counter(names.values())
     for entry in entries:
         path = prefix + entry.name
-        if entry.is_folder:
+        if entry.is_folder and entry.is_link:  # it may lead to where it lies itself
+            message = f"{printable(plan.source.at(path))}: a link to a folder is not followed"
+            yield Refusal(Path(path), message)
+        elif entry.is_folder:
             yield from list_remote(plan, path)
         elif entry.name in names and meeting[names[entry.name]] > 1:
             yield Refusal(Path(path), f"{printable(path)}: another file would become the same")
