@@ -44,7 +44,7 @@ HOPELESS = (
     "NoCredentialsError", "AuthenticationException", "BadHostKeyException",
     "DefaultCredentialsError",
 )  # fmt: skip
-LOGGERS = ("gcsfs", "paramiko")  # each would print a traceback beside our line
+LOGGERS = ("gcsfs", "google", "paramiko")  # what they say would stand beside our line
 CONNECT_S = 30.0
 
 T = TypeVar("T")
@@ -198,9 +198,10 @@ class Store:
                 raise
             except (*_failures(), ValueError) as error:
                 if _is_denial(error):
+                    clock = "time" in str(error) and "too large" in str(error)  # S3's words
                     raise StoreError(
-                        f"{printable(address)}: the store denies this ({_reason(error)}); see to "
-                        "the rights of your account",
+                        f"{printable(address)}: the store denies this ({_reason(error)}); "
+                        + ("set this machine's clock" if clock else "see to your account's rights"),
                         lasting=True,
                     ) from error
                 if pause is None or type(error).__name__ in HOPELESS:
