@@ -196,7 +196,7 @@ class Store:
                 return action()
             except FileNotFoundError:
                 raise
-            except (*_failures(), ValueError) as error:
+            except _failures() as error:
                 if _is_denial(error):
                     clock = "time" in str(error) and "too large" in str(error)  # S3's words
                     raise StoreError(
@@ -262,7 +262,7 @@ def _login(host: str) -> dict[str, Any]:
 def _failures() -> tuple[type[Exception], ...]:
     loaded = ((sys.modules.get(module), name) for module, name in FOREIGN)
     found = (getattr(module, name, None) for module, name in loaded)
-    return (OSError, *(error for error in found if error is not None))
+    return (OSError, ValueError, *(error for error in found if error is not None))
 
 
 def _is_denial(error: BaseException) -> bool:
