@@ -21,7 +21,7 @@ from biodenoising.errors import BatchError
 
 CONNECT_S = 30.0
 FIRST_WORKER_S = 60.0
-LOGGERS = ("distributed", "distributed.client", "asyncio", "tornado")
+LOGGERS = ("distributed", "distributed.client", "asyncio", "tornado", "tornado.application")
 # For workers of our own, whom nobody watches: Dask's profiler and clocks take 4 % of a processor
 # in each process, and giving every freed block back to the system costs 10 % of a file's time.
 LEAN = {
