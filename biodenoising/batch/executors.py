@@ -24,20 +24,19 @@ from concurrent.futures import (
     wait,
 )
 from functools import lru_cache
-from time import monotonic
 from typing import Any, TypeVar
 
 import biodenoising
+from biodenoising.batch.crew import Crew
 from biodenoising.batch.files import Progress
 from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
-from biodenoising.batch.workers import IN_FLIGHT_PER_WORKER, processors
+from biodenoising.batch.workers import IN_FLIGHT_PER_WORKER
 from biodenoising.errors import ModelError
 from biodenoising.inference.denoiser import Denoiser
 from biodenoising.storage import printable
 
 POLL_S = 0.2
-RECOUNT_S = 5.0
 THREADS_VARIABLE = "BIODENOISE_THREADS"
 CANCELLED = (CancelledError, asyncio.CancelledError)  # Dask uses the other one
 
@@ -59,19 +58,22 @@ def run_on(
     left = iter(jobs)
     running: dict[Future[Outcome], AnyJob] = {}
     exhausted = False
-    counted, width = -RECOUNT_S, 0
+    crew = Crew(executor, workers)
     version = biodenoising.__version__
     try:
         while True:
-            if monotonic() - counted > RECOUNT_S:  # a cluster may grow and shrink
-                counted, width = monotonic(), workers or workers_of(executor, width)
-            while not exhausted and len(running) < width * IN_FLIGHT_PER_WORKER:
+            crew.count()
+            while not exhausted and len(running) < crew.width * IN_FLIGHT_PER_WORKER:
                 job = next(left, None)
                 if job is None:
                     exhausted = True
                 else:
                     running[_submit(executor, do, job, recipe, version)] = job
             if not running:
+                return
+            if crew.given_up:
+                job = next(iter(running.values()))
+                yield Outcome(job.task.name, "failed", crew.given_up, fatal=True)
                 return
             ended, _ = wait(running, POLL_S, FIRST_COMPLETED)
             for future in ended:
@@ -92,17 +94,6 @@ def _submit(executor: Executor, do: Any, *arguments: Any) -> Future[Outcome]:
         broken: Future[Outcome] = Future()
         broken.set_exception(error)
         return broken
-
-
-def workers_of(executor: Executor, before: int = 0) -> int:
-    """Return how many files an executor works on at a time, as far as it lets one know."""
-    client = getattr(executor, "_client", None)  # Dask's
-    if client is not None:
-        try:
-            return max(1, sum(map(int, client.nthreads().values())))
-        except (OSError, TimeoutError):  # the scheduler is away: its futures will say so
-            return max(1, before)
-    return int(getattr(executor, "_max_workers", None) or processors())
 
 
 def anywhere(job: Job) -> Job:

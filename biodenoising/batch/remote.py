@@ -40,6 +40,7 @@ class RemotePlan:
     scope: Scope
     shard: Shard | None
     stage: str | None = None  # where recordings are held, if not in the system's folder for that
+    folds: bool = False  # a target takes a.wav and A.wav for the same
 
     @property
     def is_empty(self) -> bool:
@@ -101,13 +102,22 @@ def list_remote(plan: RemotePlan, folder: str = "") -> Iterator[tuple[str, Entry
         and plan.scope.wants(Path(prefix + e.name))
     ]  # fmt: skip
     names = {e.name: output_name(Path(e.name), plan.scope.container).name for e in wanted}
-    meeting = Counter(names.values())
+    names |= {e.name: e.name for e in entries if e.is_folder}
+    key = str.casefold if plan.folds else str
+    meeting = Counter(map(key, names.values()))
     for entry in entries:
         path = prefix + entry.name
-        if entry.is_folder:
+        if entry.name in names and meeting[key(names[entry.name])] > 1:
+            message = (
+                f"{printable(plan.source.at(path))}: another one would become the same in OUTPUT; "
+                "exclude it, or rename one of them"
+            )
+            yield Refusal(Path(path), message)
+        elif entry.is_folder and entry.is_link:  # it may lead to where it lies itself
+            message = f"{printable(plan.source.at(path))}: a link to a folder is not followed"
+            yield Refusal(Path(path), message)
+        elif entry.is_folder:
             yield from list_remote(plan, path)
-        elif entry.name in names and meeting[names[entry.name]] > 1:
-            yield Refusal(Path(path), f"{printable(path)}: another file would become the same")
         elif entry.name in names and (
             plan.shard is None or plan.shard.holds(Path(prefix + names[entry.name]))
         ):
@@ -126,12 +136,15 @@ def remote_jobs(plan: RemotePlan, recipe: Recipe) -> Iterator[RemoteJob | Refusa
         yield RemoteJob(task, Path(), settings, None, plan=plan, entry=entry, relative=relative)
 
 
-def open_targets(plan: RemotePlan) -> None:
-    """See that every target can be written to. Raises BatchError."""
+def open_targets(plan: RemotePlan) -> RemotePlan:
+    """See that every target can be written to, and how it takes names. Raises BatchError."""
+    folds = False
     with tempfile.TemporaryDirectory(prefix="biodenoise-") as folder:
         for target in plan.targets:
             with refused(target.address):
                 target.write_note("started", {}, Path(folder))
+                folds = folds or target.note("STARTED") is not None
+    return replace(plan, folds=folds)
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def run_remote(
 
     workers = _workers(jobs, recipe)
     Denoiser(recipe.model, device=recipe.device)  # found wanting before anything is written
-    open_targets(plan)
+    plan = open_targets(plan)
     with ExitStack() as stack:
         if executor is None:
             plan = stack.enter_context(staging(plan))

@@ -9,6 +9,7 @@ always looks, and never seen here. https://filesystem-spec.readthedocs.io
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -26,6 +27,7 @@ from biodenoising.errors import BatchError
 from biodenoising.storage import printable, whole_file
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
+SSH = ("sftp", "ssh")
 WHOLE_BY_THEMSELVES = ("s3", "s3a", "gs", "gcs", "az", "abfs")
 NOTES = ".biodenoise"
 CHANGED_BY = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated")
@@ -34,7 +36,16 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 FOREIGN = (
     ("botocore.exceptions", "BotoCoreError"), ("botocore.exceptions", "ClientError"),
     ("aiohttp", "ClientError"), ("gcsfs.retry", "HttpError"), ("paramiko", "SSHException"),
+    ("gcsfs.retry", "ChecksumError"), ("google.auth.exceptions", "GoogleAuthError"),
+    ("builtins", "EOFError"),  # paramiko's, for a connection that was cut
 )  # fmt: skip
+# To ask again would be of no use.
+HOPELESS = (
+    "NoCredentialsError", "AuthenticationException", "BadHostKeyException",
+    "DefaultCredentialsError",
+)  # fmt: skip
+LOGGERS = ("gcsfs", "google", "paramiko")  # what they say would stand beside our line
+CONNECT_S = 30.0
 
 T = TypeVar("T")
 
@@ -55,6 +66,7 @@ class Entry:
     is_folder: bool
     size: int
     identity: str
+    is_link: bool = False
 
 
 def is_remote(place: object) -> bool:
@@ -162,7 +174,7 @@ class Store:
         return _file_system(self.protocol, urlsplit(self.address).netloc)
 
     def _path(self, name: str) -> str:
-        return str(self._fs._strip_protocol(self.at(name)))
+        return str(_kind(self.protocol)._strip_protocol(self.at(name)))
 
     def _put_and_rename(self, source: Path, name: str) -> None:
         path = self._path(name)
@@ -184,18 +196,21 @@ class Store:
                 return action()
             except FileNotFoundError:
                 raise
-            except PermissionError as error:
-                raise StoreError(
-                    f"{printable(address)}: the store denies this ({_reason(error)}); see to the "
-                    "rights of your account",
-                    lasting=True,
-                ) from error
             except _failures() as error:
-                if pause is None or type(error).__name__ in ("NoCredentialsError",):
+                if _is_denial(error):
+                    clock = "time" in str(error) and "too large" in str(error)  # S3's words
+                    raise StoreError(
+                        f"{printable(address)}: the store denies this ({_reason(error)}); "
+                        + ("set this machine's clock" if clock else "see to your account's rights"),
+                        lasting=True,
+                    ) from error
+                if pause is None or type(error).__name__ in HOPELESS:
                     raise StoreError(
                         f"{printable(address)}: the store does not do this ({_reason(error)}); "
                         "see to the connection and the account, then give the same command again"
                     ) from error
+                if self.protocol in SSH:  # its connection may be cut
+                    _file_system.cache_clear()
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
@@ -211,23 +226,31 @@ def refused(address: str) -> Iterator[None]:
         raise BatchError(f"{printable(address)}: there is no such folder or bucket") from error
 
 
-@lru_cache(maxsize=8)
-def _file_system(protocol: str, host: str) -> Any:
+def _kind(protocol: str) -> Any:
     extra = EXTRAS.get(protocol)
     advice = f"; install it: pip install 'biodenoising[{extra}]'" if extra else ""
     try:
         import fsspec
 
-        options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-        if protocol in ("sftp", "ssh"):
-            options |= _login(host)
-        return fsspec.filesystem(protocol, **options)
+        if protocol in SSH:
+            from biodenoising.batch.sftp import KnownHostSystem
+
+            return KnownHostSystem
+        return fsspec.get_filesystem_class(protocol)
     except ImportError as error:
         raise BatchError(f"{protocol}:// needs a package that is missing{advice}") from error
     except ValueError as error:
         raise BatchError(f"{protocol}:// is no kind of store that is known") from error
-    except _failures() as error:
-        raise BatchError(f"{protocol}://{host}: cannot be reached ({_reason(error)})") from error
+
+
+@lru_cache(maxsize=8)
+def _file_system(protocol: str, host: str) -> Any:
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    options = (
+        {"timeout": CONNECT_S, **_login(host)} if protocol in SSH else {"use_listings_cache": False}
+    )
+    return _kind(protocol)(skip_instance_cache=True, **options)
 
 
 def _login(host: str) -> dict[str, Any]:
@@ -239,13 +262,19 @@ def _login(host: str) -> dict[str, Any]:
 def _failures() -> tuple[type[Exception], ...]:
     loaded = ((sys.modules.get(module), name) for module, name in FOREIGN)
     found = (getattr(module, name, None) for module, name in loaded)
-    return (OSError, *(error for error in found if error is not None))
+    return (OSError, ValueError, *(error for error in found if error is not None))
+
+
+def _is_denial(error: BaseException) -> bool:
+    # gcsfs tells by the words alone.
+    return isinstance(error, PermissionError) or str(error).startswith("Forbidden")
 
 
 def _entry(name: str, info: dict[str, Any]) -> Entry:
     size = int(info.get("size") or 0)
     mark = next((info[key] for key in CHANGED_BY if info.get(key)), "")
-    return Entry(name, info["type"] == "directory", size, f"{size}:{str(mark).strip(chr(34))}")
+    identity = f"{size}:{str(mark).strip(chr(34))}"
+    return Entry(name, info["type"] == "directory", size, identity, info.get("linked", False))
 
 
 def _reason(error: BaseException) -> str:

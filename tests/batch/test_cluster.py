@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import biodenoising
 from biodenoising import denoise_tree
+from biodenoising.batch import crew
 from biodenoising.batch.executors import mismatch
 from biodenoising.batch.files import FileOptions
 from biodenoising.batch.work import Recipe
@@ -92,6 +94,60 @@ def test_a_pool_that_breaks_stops_the_run_in_one_line(tree, tiny_model, biodenoi
     assert not summary.ok
     assert summary.not_tried == 5
     assert "6 denoised" in biodenoise(tree.input, tree.output).stdout
+
+
+class Deserted(Executor):
+    """Dask's, with a scheduler that has lost its workers; `back` of them return."""
+
+    def __init__(self, back: int = 0) -> None:
+        self._client, self._max_workers, self._back = self, None, back
+        self.scheduler = SimpleNamespace(address="tcp://host:8786")
+        self._asked, self._waiting = 0, []
+
+    def nthreads(self) -> dict[str, int]:
+        self._asked += 1
+        if not self._back or self._asked < 6:
+            return {}
+        for start in self._waiting:
+            start()
+        self._waiting.clear()
+        return dict.fromkeys(map(str, range(self._back)), 1)
+
+    def submit(self, function, /, *arguments, **options) -> Future:
+        future: Future = Future()
+
+        def start() -> None:
+            future.set_result(function(*arguments, **options))
+
+        self._waiting.append(start)
+        return future
+
+
+@pytest.fixture
+def hasty(monkeypatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(crew, "RECOUNT_S", 0.1)
+    monkeypatch.setattr(crew, "TELL_AFTER_S", 0.2)
+    monkeypatch.setattr(crew, "WITHOUT_WORKERS_S", 1.5)
+
+
+def test_without_any_worker_the_run_says_so_and_ends(tree, tiny_model, hasty, caplog) -> None:
+    fill(tree, 5)
+    summary = denoise_tree(tree.input, tree.output, model=tiny_model, executor=Deserted())
+    assert summary.stopped.startswith("tcp://host:8786: the scheduler has had no workers for 2 s")
+    assert "dask worker tcp://host:8786" in summary.stopped
+    assert (summary.ok, summary.not_tried, summary.count("done")) == (False, 4, 0)
+    (line,) = caplog.messages
+    assert "tcp://host:8786: the scheduler has had no workers for 0 s; start some" in line
+    assert tree.leftovers() == []
+
+
+def test_a_worker_that_comes_in_time_lets_the_run_go_on(tree, tiny_model, hasty, caplog) -> None:
+    fill(tree, 5)
+    summary = denoise_tree(tree.input, tree.output, model=tiny_model, executor=Deserted(2))
+    assert summary.ok
+    assert summary.count("done") == 5
+    assert len(caplog.messages) == 1
 
 
 def recipe(model: Path) -> Recipe:
@@ -238,6 +294,33 @@ def test_a_scheduler_that_dies_is_one_line_and_the_run_goes_on_later(
     cluster.end()
     assert biodenoise(tree.input, tree.output).exit_code == 0
     assert len([name for name in tree.outputs() if name.endswith(".wav")]) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_all_workers_lost(tree, command, cluster, biodenoise, monkeypatch, comes_back) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT", "20s")
+    fill(tree, 9, 160_000)
+    cluster.add_worker()
+    process = command.start(tree.input, tree.output, "--cluster", cluster.address)
+    wait_for_outputs(process, tree.output, 2)
+    cluster.workers[0].kill()
+    line = process.stderr.readline()
+    assert f"{cluster.address}: the scheduler has had no workers for " in line
+    if comes_back:
+        cluster.add_worker()
+    _, error = process.communicate(timeout=PATIENCE_S)
+    assert "Traceback" not in error
+    if comes_back:
+        assert process.returncode == 0, error
+        assert "no workers" not in error
+        assert biodenoise(tree.input, tree.root / "here").exit_code == 0
+        made = {k: v for k, v in tree.outputs().items() if k.endswith(".wav")}
+        assert made == tree.outputs(tree.root / "here")
+    else:
+        assert process.returncode == 1
+        assert len([line for line in error.splitlines() if "no workers" in line]) == 1
+        assert "files were not tried" in error
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -14,6 +15,8 @@ import pytest
 
 from biodenoising import BatchError, denoise_tree
 from biodenoising.batch import stores
+from biodenoising.batch.listing import Refusal
+from biodenoising.batch.remote import list_remote, open_targets, plan_remote
 from biodenoising.batch.stores import Store
 
 pytest.importorskip("s3fs")
@@ -24,6 +27,10 @@ from werkzeug.serving import make_server
 
 SLOW_DOWN = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
+SKEWED = (
+    b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and "
+    b"the current time is too large.</Message></Error>"
 )
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
@@ -211,6 +218,55 @@ def test_writing_denied_is_one_line_before_any_work(tree, filled, biodenoise) ->
     assert "secret" not in result.output
     assert "key-id" not in result.output
     assert filled.keys("out/") == {}
+
+
+def test_a_clock_that_is_off_is_one_line(filled, biodenoise) -> None:
+    filled.tamper = lambda method, path: ("403 Forbidden", SKEWED) if method == "PUT" else None
+    result = biodenoise("s3://bkt/in", "s3://bkt/out")
+    filled.tamper = lambda method, path: None
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "set this machine's clock" in line
+    assert filled.keys("out/") == {}
+
+
+@pytest.mark.slow
+def test_a_recording_that_never_arrives_whole_is_one_failure(tree, filled, biodenoise) -> None:
+    def cut(method: str, path: str) -> tuple[str, bytes] | None:
+        wanted = method == "GET" and path.endswith("in/b/A.wav")
+        return ("200 OK", (tree.input / "b/A.wav").read_bytes()[:3000]) if wanted else None
+
+    filled.tamper = cut
+    result = biodenoise("s3://bkt/in", "s3://bkt/out")
+    filled.tamper = lambda method, path: None
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("failed")]
+    assert "s3://bkt/in/b/A.wav" in line
+    assert "3000 of" in line
+    assert "4 denoised" in result.stdout
+    assert sorted(recordings(filled.keys("out/"))) == sorted(
+        set(tree.outputs(tree.input)) - {"b/A.wav"}
+    )
+    assert biodenoise("s3://bkt/in", "s3://bkt/out").exit_code == 0
+
+
+def test_names_of_another_case_that_would_meet_are_left_out(filled, tmp_path) -> None:
+    plan = plan_remote("s3://bkt/in", tmp_path)
+    listed = list(list_remote(plan))
+    assert len(listed) == 5
+    assert not any(isinstance(item, Refusal) for item in listed)
+    filled.client.put_object(Bucket="bkt", Key="in/A.WAV", Body=b"")
+    refused = [item for item in list_remote(replace(plan, folds=True)) if isinstance(item, Refusal)]
+    assert [str(item.path) for item in refused] == ["A.WAV", "B", "a.wav", "b"]
+    assert all("the same in OUTPUT" in item.message for item in refused)
+
+
+def test_a_target_is_asked_how_it_takes_names(filled, tmp_path, monkeypatch) -> None:
+    plan = plan_remote("s3://bkt/in", tmp_path)
+    assert not open_targets(plan).folds
+    note = Store.note
+    monkeypatch.setattr(Store, "note", lambda self, name: note(self, name.lower()))
+    assert open_targets(plan).folds
 
 
 @pytest.mark.slow
