@@ -17,6 +17,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -197,8 +198,9 @@ def settings_fingerprint(settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def lock_folder(folder: Path, name: str = LOCK_NAME, wait_s: float = 0) -> FileLock:
-    """Lock an output folder for this run. Raises BatchError where another run holds it."""
+@contextmanager
+def lock_folder(folder: Path, name: str = LOCK_NAME, wait_s: float = 0) -> Iterator[None]:
+    """Hold the lock of an output folder. Raises BatchError where another run holds it."""
     lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=wait_s)
@@ -212,4 +214,7 @@ def lock_folder(folder: Path, name: str = LOCK_NAME, wait_s: float = 0) -> FileL
             f"{printable(folder)}: cannot be locked for this run ({error.strerror}); choose "
             "another OUTPUT"
         ) from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
