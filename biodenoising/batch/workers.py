@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from biodenoising.batch.files import Progress
 from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
+from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser
 from biodenoising.storage import printable
 
@@ -85,11 +86,12 @@ def _run_pool(
     exhausted = False
     while not exhausted:
         context = multiprocessing.get_context("spawn")
-        passed: ProgressQueue = context.Queue()
         threads = max(1, processors() // workers)
-        executor = ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(recipe, threads, passed)
-        )
+        with _starting():
+            passed: ProgressQueue = context.Queue()
+            executor = ProcessPoolExecutor(
+                workers, context, initializer=_start_worker, initargs=(recipe, threads, passed)
+            )
         running: dict[Future[Outcome], Job] = {}
         try:
             while True:
@@ -98,7 +100,7 @@ def _run_pool(
                     if job is None:
                         exhausted = True
                     else:
-                        with _interrupts_held():
+                        with _interrupts_held(), _starting():
                             running[executor.submit(_work_here, job)] = job
                 if not running:
                     break
@@ -124,6 +126,18 @@ def stop_pool(executor: ProcessPoolExecutor) -> None:
     # Waits for the pool's thread: if it still ran when the interpreter ends, that would write to
     # a pipe which the thread closes at the same time, and print a traceback.
     executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Turn the system's refusal to start a worker into BatchError."""
+    try:
+        yield
+    except OSError as error:
+        raise BatchError(
+            f"worker processes cannot be started ({error.strerror}); raise the system's limits, or "
+            "use --jobs 1"
+        ) from error
 
 
 @contextmanager

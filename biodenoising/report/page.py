@@ -202,6 +202,7 @@ def _run(plan: Plan, recipe: Recipe, summary: TreeSummary) -> dict[str, Any]:
         "elapsed": round(summary.elapsed_s, 1),
         "stopped": summary.stopped,
         "left": summary.not_tried,
+        "unlisted": summary.counts.total() - len(summary.outcomes),
     }
 
 
@@ -215,4 +216,4 @@ def _base(root: Path, page: Path) -> str | None:
         relative = os.path.relpath(root.resolve(), page.resolve().parent)
     except ValueError:  # another drive
         return None
-    return "" if relative == "." else quote(Path(relative).as_posix()) + "/"
+    return "" if relative == "." else quote(os.fsencode(Path(relative).as_posix())) + "/"
