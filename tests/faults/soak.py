@@ -178,6 +178,8 @@ def told(run: Run) -> Counter[str]:
     """End a run; count what it said and how it ended."""
     error = run.kill()
     code = run.process.returncode
+    if "Traceback" in error or code not in EXPECTED_CODES:
+        print(f"exit {code}: {error[-4000:]}", flush=True)
     return Counter({
         "full disks": "no space left" in error,
         "tracebacks": "Traceback" in error,

@@ -35,7 +35,8 @@ NAMES = [
     "javascript:alert(1).wav", "&lt;b&gt;&amp;.wav", "{{7*7}} ${7*7} #{7*7}.wav", "=cmd|'!A0.wav",
     "@SUM(1).wav", "+1.wav", "-1.wav", "a\u2028b\u2029c.wav", "\u202egnp.wav", "\x00\x1b[31m.wav",
     "line\nbreak\r.wav", "caf\udce9.wav", "\U0001f438.wav", "a" * 255, "../../up.wav",
-    "//host/x.wav", "%3Cscript%3E.wav", "\\u003cscript\\u003e.wav", "<base href=//evil>.wav", "</style><b>.wav",
+    "//host/x.wav", "%3Cscript%3E.wav", "\\u003cscript\\u003e.wav", "<base href=//evil>.wav",
+    "</style><b>.wav",
 ]  # fmt: skip
 
 
