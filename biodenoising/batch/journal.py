@@ -181,8 +181,11 @@ def _finished(line: bytes) -> tuple[str, Done] | None:
         row = json.loads(line.decode("utf-8", "replace"))
         if row["status"] != "done" or not isinstance(row["file"], str):
             return None
-        hashes = (row[key] for key in ("input_sha256", "output_sha256", "residual_sha256"))
-        return row["file"], Done(row["settings"], *hashes)
+        keys = ("settings", "input_sha256", "output_sha256", "residual_sha256")
+        said = [row[key] for key in keys]
+        if not all(isinstance(value, str) for value in said[: 3 if said[3] is None else 4]):
+            return None
+        return row["file"], Done(*said)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
