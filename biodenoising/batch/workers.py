@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_PER_WORKER = 2
 POLL_S = 0.2
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def processors() -> int:
@@ -142,11 +143,14 @@ def _starting() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while a worker is born, which inherits that until it ignores it itself."""
+    """Hold Ctrl-C and SIGTERM back while a worker is born, which inherits that for a moment.
+
+    Broken off in between, the worker would find no orders and print a traceback of its own.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
     finally:
@@ -178,6 +182,8 @@ def only_parent_is_interrupted() -> None:
     """Have this process end with its parent, and not by Ctrl-C."""
     # Ctrl-C reaches the whole process group; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
