@@ -143,18 +143,31 @@ def _starting() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back while a worker is born, which inherits that for a moment.
+    """Hold Ctrl-C and SIGTERM back while a worker is born, and heed them then.
 
-    Broken off in between, the worker would find no orders and print a traceback of its own.
+    Broken off in between, the worker would find no orders and print a traceback of its own. Ctrl-C
+    reaches the worker as well, which inherits the mask until it ignores the signal itself; this
+    process has other threads that get a signal in spite of the mask.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in INTERRUPTS
+    }
+    masked = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for held in came[:1]:
+            signal.raise_signal(held)
 
 
 def _drain(passed: ProgressQueue, progress: Progress) -> None:
@@ -182,8 +195,6 @@ def only_parent_is_interrupted() -> None:
     """Have this process end with its parent, and not by Ctrl-C."""
     # Ctrl-C reaches the whole process group; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -112,7 +112,7 @@ class OnnxRuntime:
     def _compute(self, noisy: Batch) -> Batch:
         """Run the graph, which may be a stranger's: one output, of the input's shape."""
         try:
-            made = self._session.run(None, {"noisy": noisy})
+            made: list[Batch] = self._session.run(None, {"noisy": noisy})
         except session_errors() as error:
             raise _mismatch(self._card, error) from error
         shapes = [np.shape(array) for array in made]
