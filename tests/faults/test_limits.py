@@ -52,12 +52,10 @@ def check_and_go_on(
 
 
 LIMITS = {
-    "8 handles": (resource.RLIMIT_NOFILE, 8), "12 handles": (resource.RLIMIT_NOFILE, 12),
-    "16 handles": (resource.RLIMIT_NOFILE, 16), "24 handles": (resource.RLIMIT_NOFILE, 24),
-    "32 handles": (resource.RLIMIT_NOFILE, 32), "64 handles": (resource.RLIMIT_NOFILE, 64),
+    "8 handles": (resource.RLIMIT_NOFILE, 8), "16 handles": (resource.RLIMIT_NOFILE, 16),
+    "24 handles": (resource.RLIMIT_NOFILE, 24), "32 handles": (resource.RLIMIT_NOFILE, 32),
     "half a GB": (resource.RLIMIT_AS, GIGABYTE // 2), "1 GB": (resource.RLIMIT_AS, GIGABYTE),
-    "1 s": (resource.RLIMIT_CPU, 1), "no core": (resource.RLIMIT_CORE, 0),
-    "10 kB files": (resource.RLIMIT_FSIZE, 10_000),
+    "1 s": (resource.RLIMIT_CPU, 1), "10 kB files": (resource.RLIMIT_FSIZE, 10_000),
 }  # fmt: skip
 
 
@@ -109,18 +107,18 @@ def test_a_place_that_is_not_there(tree, command, biodenoise, wanted, place, job
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pages", [0, 1, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 20])
+@pytest.mark.parametrize("pages", [1, 4, 6, 8, 10, 12, 16, 18, 20])
 def test_a_disk_of_so_many_pages(tree, command, biodenoise, wanted, pages) -> None:
     """From no room at all past an exact fit: outputs, manifest and lock take about 16 pages."""
     kept, words = tree.root / "kept", command.words(tree.input, tree.output)
-    result = in_small_space(tree, words, f"{4 * max(pages, 1)}k", kept)
+    result = in_small_space(tree, words, f"{4 * pages}k", kept)
     assert pages < 18 or result.returncode == 0
     assert pages > 8 or result.returncode in (1, 2)
     check_and_go_on(tree, biodenoise, result, wanted, kept)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [1, 2, 3, 4, 5, 6, 8, 12])
+@pytest.mark.parametrize("names", [2, 3, 4, 5, 6, 8, 12])
 def test_a_disk_with_room_for_so_many_names(tree, command, biodenoise, wanted, names) -> None:
     place = shlex.quote(str(tree.output))
     tree.output.mkdir()
