@@ -362,4 +362,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    biodenoise(prog_name="biodenoise")
+    try:
+        biodenoise(prog_name="biodenoise")
+    except OSError as error:  # a full disk behind the standard output
+        click.echo(f"biodenoise: nothing can be printed ({error.strerror})", err=True)
+        sys.exit(EXIT_FAILURES)

@@ -132,7 +132,7 @@ FAULTS = (
     Planted(
         "graphs are not looked through",
         "models/registry.py", "        check_operators(graph)\n", "        pass\n",
-        "faults/test_hostile_graphs.py::test_a_hostile_graph_is_refused_or_gives_sound[choice]",
+        "faults/test_hostile_graphs.py::test_a_graph_that_is_refused_is_one_line_of_the_command",
     ),
 )  # fmt: skip
 
