@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := docs/demo/powdermill_dawn.flac
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all faults lint types docs ci benchmark benchmark-quick benchmark-speed train recipe-tiny recipe clean
+.PHONY: help demo test test-all faults soak lint types advisories docs ci benchmark benchmark-quick benchmark-speed train recipe-tiny recipe clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-all: $(VENV)/.dev ## run all tests
 faults: $(VENV)/.dev ## run the fault catalogue and print its table (docs/reliability.md)
 	$(BIN)/python -m tests.faults
 
+soak: $(VENV)/.dev ## denoise ten thousand files for an hour, under kills and on a full disk
+	$(BIN)/python -m tests.faults.soak
+
 lint: $(VENV)/.dev ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,10 +60,13 @@ lint: $(VENV)/.dev ## check style
 types: $(VENV)/.dev ## check types
 	$(BIN)/mypy
 
+advisories: $(VENV)/.dev ## ask PyPI about vulnerabilities of the pinned packages
+	$(BIN)/python -m tests.faults.advisories
+
 docs: $(VENV)/.dev ## write the pages that are made from the code and the figures
 	$(BIN)/python docs/generate.py
 
-ci: lint types test demo recipe-tiny ## what has to pass before anything lands
+ci: lint types advisories test demo recipe-tiny ## what has to pass before anything lands
 
 benchmark: $(VENV)/.peers ## score every model and peer; BIODENOISING_CORPUS names the recordings
 	$(BIN)/python -m benchmark

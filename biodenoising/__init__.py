@@ -8,6 +8,7 @@ The public names are loaded when they are first used, so that importing the pack
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from biodenoising.models.registry import list_models
     from biodenoising.training.adaptation import adapt
     from biodenoising.training.adaptation_events import Adaptation
+
+# ONNX Runtime's wheels would keep a device number and a database of events in the user's home and
+# send them away; it looks at this when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Adaptation": "training.adaptation_events",

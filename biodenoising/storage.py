@@ -70,9 +70,10 @@ def write_error(target: Path, error: Exception) -> AudioWriteError:
         return DiskFullError(f"{name}: the disk is read-only; choose another OUTPUT")
     free = free_bytes(target)
     if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and free < NEARLY_FULL_BYTES):
+        room = "for another name" if _is_out_of_names(target) else f"({free / 1e6:.1f} MB free)"
         return DiskFullError(
-            f"{name}: no space left ({free / 1e6:.1f} MB free); make room or choose another "
-            "OUTPUT, then give the same command again"
+            f"{name}: no space left {room}; make room or choose another OUTPUT, then give the "
+            "same command again"
         )
     if number == errno.ENAMETOOLONG:
         return AudioWriteError(f"{name}: the file name is too long for this disk; shorten it")
@@ -138,9 +139,21 @@ def sha256_of(path: Path) -> str:
 
 def free_bytes(path: Path) -> int:
     """Return the free bytes of the disk that holds `path` or its nearest existing parent."""
+    return shutil.disk_usage(_existing(path)).free
+
+
+def _is_out_of_names(path: Path) -> bool:
+    """Tell whether the disk holds no more files however small; some set no such limit."""
+    if not hasattr(os, "statvfs"):
+        return False
+    disk = os.statvfs(_existing(path))
+    return disk.f_files > 0 and disk.f_favail == 0
+
+
+def _existing(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
-    return shutil.disk_usage(path).free
+    return path
 
 
 def printable(path: Path | str) -> str:

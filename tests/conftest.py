@@ -23,16 +23,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 Samples = NDArray[np.float32]
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The card's path of a small untrained Demucs: it changes every sample, and fast."""
+def write_tiny_model(folder: Path) -> Path:
+    """Write a small untrained Demucs, which changes every sample, and fast; return its card."""
     import torch
 
     from biodenoising.models.cards import Card, Chunking
     from biodenoising.models.demucs import Demucs, DemucsSettings
     from biodenoising.models.networks import save_checkpoint
 
-    folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(3)
     network = Demucs(DemucsSettings(hidden=4, depth=5))
     card = Card(
@@ -51,6 +49,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save_checkpoint(network, card, folder, half=False)
     return folder / "tiny.json"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card's path of the tiny model."""
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 class Tree:

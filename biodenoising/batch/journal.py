@@ -17,6 +17,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -180,8 +181,11 @@ def _finished(line: bytes) -> tuple[str, Done] | None:
         row = json.loads(line.decode("utf-8", "replace"))
         if row["status"] != "done" or not isinstance(row["file"], str):
             return None
-        hashes = (row[key] for key in ("input_sha256", "output_sha256", "residual_sha256"))
-        return row["file"], Done(row["settings"], *hashes)
+        keys = ("settings", "input_sha256", "output_sha256", "residual_sha256")
+        said = [row[key] for key in keys]
+        if not all(isinstance(value, str) for value in said[: 3 if said[3] is None else 4]):
+            return None
+        return row["file"], Done(*said)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
@@ -197,8 +201,9 @@ def settings_fingerprint(settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def lock_folder(folder: Path, name: str = LOCK_NAME, wait_s: float = 0) -> FileLock:
-    """Lock an output folder for this run. Raises BatchError where another run holds it."""
+@contextmanager
+def lock_folder(folder: Path, name: str = LOCK_NAME, wait_s: float = 0) -> Iterator[None]:
+    """Hold the lock of an output folder. Raises BatchError where another run holds it."""
     lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=wait_s)
@@ -212,4 +217,7 @@ def lock_folder(folder: Path, name: str = LOCK_NAME, wait_s: float = 0) -> FileL
             f"{printable(folder)}: cannot be locked for this run ({error.strerror}); choose "
             "another OUTPUT"
         ) from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()

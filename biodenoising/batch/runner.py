@@ -79,7 +79,7 @@ class TreeSummary:
     def ok(self) -> bool:
         """Whether every file of the plan has its output."""
         finished = self.count("done") + self.count("skipped")
-        return not self.stopped and not self.not_tried and finished == len(self.outcomes)
+        return not self.stopped and not self.not_tried and finished == self.counts.total()
 
 
 def denoise_tree(

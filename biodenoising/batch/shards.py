@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from biodenoising.batch.journal import lock_folder
+from biodenoising.batch.journal import LOCK_NAME, lock_folder
 from biodenoising.batch.listing import name_hash
 from biodenoising.errors import BatchError
 from biodenoising.storage import printable
@@ -78,19 +78,21 @@ def lock_run(root: Path, shard: Shard | None) -> Iterator[None]:
 
     A run without shards wants the folder for itself; shards of the same count bear each other.
     """
-    gate = lock_folder(root, GATE_NAME, GATE_WAIT_S)
-    try:
-        _refuse_other_shards(root, shard)
-        held = lock_folder(root)
-        if shard is not None:
-            held.release()
-            held = lock_folder(root, f".biodenoise.{shard.index}-of-{shard.count}.lock")
-    finally:
-        gate.release()
-    try:
+    with ExitStack() as held:
+        with lock_folder(root, GATE_NAME, GATE_WAIT_S):
+            _refuse_other_shards(root, shard)
+            if shard is None:
+                held.enter_context(lock_folder(root))
+            else:
+                _refuse_if_held(root, LOCK_NAME)
+                name = f".biodenoise.{shard.index}-of-{shard.count}.lock"
+                held.enter_context(lock_folder(root, name))
         yield
-    finally:
-        held.release()
+
+
+def _refuse_if_held(root: Path, name: str) -> None:
+    with lock_folder(root, name):
+        pass
 
 
 def _refuse_other_shards(root: Path, shard: Shard | None) -> None:
@@ -102,7 +104,7 @@ def _refuse_other_shards(root: Path, shard: Shard | None) -> None:
         if shard is not None and int(match[2]) == shard.count and int(match[1]) != shard.index:
             continue
         try:
-            lock_folder(root, path.name).release()
+            _refuse_if_held(root, path.name)
         except BatchError as error:
             advice = (
                 "wait for it or choose another OUTPUT"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from biodenoising.batch.files import Progress
 from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
+from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser
 from biodenoising.storage import printable
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_PER_WORKER = 2
 POLL_S = 0.2
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def processors() -> int:
@@ -85,11 +87,12 @@ def _run_pool(
     exhausted = False
     while not exhausted:
         context = multiprocessing.get_context("spawn")
-        passed: ProgressQueue = context.Queue()
         threads = max(1, processors() // workers)
-        executor = ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(recipe, threads, passed)
-        )
+        with _starting():
+            passed: ProgressQueue = context.Queue()
+            executor = ProcessPoolExecutor(
+                workers, context, initializer=_start_worker, initargs=(recipe, threads, passed)
+            )
         running: dict[Future[Outcome], Job] = {}
         try:
             while True:
@@ -98,7 +101,7 @@ def _run_pool(
                     if job is None:
                         exhausted = True
                     else:
-                        with _interrupts_held():
+                        with _interrupts_held(), _starting():
                             running[executor.submit(_work_here, job)] = job
                 if not running:
                     break
@@ -127,16 +130,44 @@ def stop_pool(executor: ProcessPoolExecutor) -> None:
 
 
 @contextmanager
+def _starting() -> Iterator[None]:
+    """Turn the system's refusal to start a worker into BatchError."""
+    try:
+        yield
+    except OSError as error:
+        raise BatchError(
+            f"worker processes cannot be started ({error.strerror}); raise the system's limits, or "
+            "use --jobs 1"
+        ) from error
+
+
+@contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while a worker is born, which inherits that until it ignores it itself."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Hold Ctrl-C and SIGTERM back while a worker is born, and heed them then.
+
+    Broken off in between, the worker would find no orders and print a traceback of its own. Ctrl-C
+    reaches the worker as well, which inherits the mask until it ignores the signal itself; this
+    process has other threads that get a signal in spite of the mask.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in INTERRUPTS
+    }
+    masked = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for held in came[:1]:
+            signal.raise_signal(held)
 
 
 def _drain(passed: ProgressQueue, progress: Progress) -> None:

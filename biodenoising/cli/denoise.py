@@ -338,7 +338,11 @@ def _check_log(path: Path, source: Path | None) -> None:
 
     if source is not None and source.resolve() in (path.resolve(), *path.resolve().parents):
         raise BatchError("--log-json lies inside INPUT, which is never written to")
-    if path.is_dir() or not path.parent.is_dir():
+    try:
+        fits = path.parent.is_dir() and not path.is_dir()
+    except OSError:  # a name that is too long
+        fits = False
+    if not fits:
         raise BatchError("--log-json must be a file in a folder that exists")
 
 
@@ -361,4 +365,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    biodenoise(prog_name="biodenoise")
+    try:
+        biodenoise(prog_name="biodenoise")
+    except OSError as error:  # a full disk behind the standard output
+        click.echo(f"biodenoise: nothing can be printed ({error.strerror})", err=True)
+        sys.exit(EXIT_FAILURES)

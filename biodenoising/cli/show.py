@@ -48,7 +48,7 @@ class Display:
         total_s = round(sum(self._durations.values()), 1)
         with tqdm(
             total=total_s if self._ends else None,
-            disable=self._quiet or not sys.stderr.isatty(),
+            disable=self._quiet or sys.stderr is None or not sys.stderr.isatty(),
             bar_format="{percentage:3.0f}% |{bar:30}| {desc}" if self._ends else "{desc}",
             mininterval=0.2,
             dynamic_ncols=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -102,11 +103,22 @@ class OnnxRuntime:
     def _run(self, batch: Batch) -> Batch:
         noisy = _pad(batch, self._card)
         if self._grid is not None:
-            (masked,) = self._session.run(None, {"noisy": analyze(noisy, self._grid)})
+            masked = self._compute(analyze(noisy, self._grid))
             clean = synthesize(masked, batch.shape[1], self._grid)
         else:
-            clean = self._session.run(None, {"noisy": noisy[:, None]})[0][:, 0]
+            clean = self._compute(noisy[:, None])[:, 0]
         return np.ascontiguousarray(clean[:, : batch.shape[1]])
+
+    def _compute(self, noisy: Batch) -> Batch:
+        """Run the graph, which may be a stranger's: one output, of the input's shape."""
+        try:
+            made: list[Batch] = self._session.run(None, {"noisy": noisy})
+        except session_errors() as error:
+            raise _mismatch(self._card, error) from error
+        shapes = [np.shape(array) for array in made]
+        if shapes != [noisy.shape] or made[0].dtype != noisy.dtype:
+            raise _mismatch(self._card, ValueError(f"outputs of shape {shapes} for {noisy.shape}"))
+        return made[0]
 
 
 def open_session(card: Card, graph: bytes, threads: int) -> Any:
@@ -115,10 +127,7 @@ def open_session(card: Card, graph: bytes, threads: int) -> Any:
     Raises ModelError where they do not fit.
     """
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    # They share no base class but Exception.
-    errors = tuple(e for e in vars(state).values() if _is_exception(e))
     weights = load_weights(card)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -129,8 +138,18 @@ def open_session(card: Card, graph: bytes, threads: int) -> Any:
     try:
         options.add_external_initializers(list(weights), values)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except (*errors, RuntimeError, UnicodeDecodeError) as error:  # names in a hostile graph
+    except session_errors() as error:
         raise _mismatch(card, error) from error
+
+
+@cache
+def session_errors() -> tuple[type[Exception], ...]:
+    """Return what ONNX Runtime raises for a graph that it cannot load or run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    # They share no base class but Exception. Names in a hostile graph may be no text.
+    own = tuple(e for e in vars(state).values() if _is_exception(e))
+    return (*own, RuntimeError, ValueError)
 
 
 class TorchRuntime:

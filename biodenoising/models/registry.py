@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from biodenoising.errors import ModelError
 from biodenoising.models import DEFAULT_MODEL, gating
 from biodenoising.models.cards import Card, read_card
+from biodenoising.models.graphs import check_operators
 from biodenoising.storage import printable, sha256_of
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -75,14 +76,22 @@ def load_weights(card: Card) -> Weights:
 
 def load_graph(card: Card) -> bytes:
     """Read and check a model's ONNX graph. Raises ModelError where it is missing or damaged."""
-    check_hash(card.graph_path, card.graph_sha256)
-    return card.graph_path.read_bytes()
+    return _checked_graph(card.graph_path, card.graph_sha256)
 
 
 def load_steps(card: Card) -> bytes:
     """Read and check the graph of a model's steps. Raises ModelError as load_graph."""
-    check_hash(card.steps_path, card.steps_sha256)
-    return card.steps_path.read_bytes()
+    return _checked_graph(card.steps_path, card.steps_sha256)
+
+
+def _checked_graph(path: Path, sha256: str) -> bytes:
+    check_hash(path, sha256)
+    graph = path.read_bytes()
+    try:
+        check_operators(graph)
+    except ModelError as error:
+        raise ModelError(f"{printable(path)}: {error}") from error
+    return graph
 
 
 def check_hash(path: Path, expected: str) -> None:

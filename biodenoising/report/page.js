@@ -70,10 +70,11 @@ function summary() {
   const run = table.run;
   $("title").textContent = run.title;
   $("subtitle").textContent = [`model ${run.model}`, ...run.options, run.time, `version ${run.version}`].join(" \u00b7 ");
-  if (run.stopped) {
-    $("stopped").hidden = false;
-    $("stopped").textContent = `The run stopped: ${run.stopped}. ${count(run.left)} files were not tried.`;
-  }
+  const warnings = [];
+  if (run.stopped) warnings.push(`The run stopped: ${run.stopped}. ${count(run.left)} files were not tried.`);
+  if (run.unlisted) warnings.push(`${count(run.unlisted)} more files are not on this page; the manifest in OUTPUT has them all.`);
+  $("stopped").hidden = !warnings.length;
+  $("stopped").textContent = warnings.join(" ");
   const by = (status) => rows.filter((r) => r.row[STATUS] === status).length;
   const failed = by("failed"), looked = rows.filter((r) => r.row[FLAGS].some((f) => !harmless.has(f))).length;
   const lengths = sorted(LENGTH), background = sorted(BACKGROUND_DB), calls = sorted(CALLS_DB);

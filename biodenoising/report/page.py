@@ -57,9 +57,13 @@ def check_report(path: Path, source: Path, *, overwrite: bool) -> None:
         raise BatchError(f"--report {printable(path)}: let the name end in .html")
     if source.is_dir() and source.resolve() in path.resolve().parents:
         raise BatchError("--report lies inside INPUT, which is never written to")
-    if path.is_dir():
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:  # a name that is too long
+        raise BatchError(f"--report {printable(path)}: cannot be ({error.strerror})") from error
+    if folder:
         raise BatchError(f"--report {printable(path)}: is a folder; give a file name")
-    if path.exists() and not overwrite and not _is_report(path):
+    if there and not overwrite and not _is_report(path):
         raise BatchError(
             f"--report {printable(path)}: is there already and no report; --overwrite replaces it"
         )
@@ -203,6 +207,7 @@ def _run(plan: Plan, recipe: Recipe, summary: TreeSummary) -> dict[str, Any]:
         "elapsed": round(summary.elapsed_s, 1),
         "stopped": summary.stopped,
         "left": summary.not_tried,
+        "unlisted": summary.counts.total() - len(summary.outcomes),
     }
 
 
@@ -216,4 +221,4 @@ def _base(root: Path, page: Path) -> str | None:
         relative = os.path.relpath(root.resolve(), page.resolve().parent)
     except ValueError:  # another drive
         return None
-    return "" if relative == "." else quote(Path(relative).as_posix()) + "/"
+    return "" if relative == "." else quote(os.fsencode(Path(relative).as_posix())) + "/"

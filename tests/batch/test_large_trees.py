@@ -198,6 +198,11 @@ def test_only_the_first_outcomes_are_kept_and_all_are_counted(tree, tiny_model, 
     assert (summary.count("done"), summary.count("failed")) == (5, 1)
     assert [outcome.status for outcome in summary.outcomes] == ["done", "done", "failed"]
     assert summary.audio_s == 5 * 0.25
+    assert not summary.ok
+    (tree.input / "bad.wav").unlink()
+    again = denoise_tree(tree.input, tree.output, model=tiny_model, jobs=1)
+    assert again.count("skipped") == 5
+    assert again.ok  # more files than are kept are no failure
     assert len(seen) == 6
     assert not summary.ok
 

@@ -21,9 +21,12 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "audio/test_faults.py", "audio/test_salvage.py", "audio/test_triggered.py",
         "faults/test_generated_audio.py", "faults/test_bad_input.py",
         "faults/test_field_realities.py", "faults/test_crashers.py",
+        "audio/test_hostile_chunks.py",
     )),
     "B": ("extreme but legal audio", ("faults/test_extreme_audio.py", "batch/test_memory.py")),
-    "C": ("names and trees", ("batch/test_whole_tree.py",)),
+    "C": ("names and trees", (
+        "batch/test_whole_tree.py", "batch/test_large_trees.py", "faults/test_generated_names.py",
+    )),
     "D": ("manifests and configuration", (
         "faults/test_hostile_texts.py", "corpus/test_manifest.py", "corpus/test_annotations.py",
         "training/test_settings.py",
@@ -32,7 +35,8 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "corpus/sources/test_archives.py", "corpus/sources/test_downloads.py",
     )),
     "F": ("model files", (
-        "faults/test_generated_models.py", "models/test_registry.py", "teachers/test_weights.py",
+        "faults/test_generated_models.py", "faults/test_hostile_graphs.py",
+        "models/test_registry.py", "teachers/test_weights.py",
     )),
     "G": ("crash and resume", (
         "faults/test_crash_points.py", "faults/test_interruptions.py", "batch/test_resume.py",
@@ -40,19 +44,32 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
     )),
     "H": ("power loss", ("faults/test_power_loss.py",)),
     "I": ("disk and limits", (
-        "faults/test_full_disks.py", "properties/test_storage_properties.py",
+        "faults/test_full_disks.py", "faults/test_limits.py",
+        "properties/test_storage_properties.py",
     )),
-    "J": ("two runs at once", ()),
+    "J": ("others at OUTPUT", ("faults/test_crowded.py", "batch/test_shards.py")),
     "K": ("numerics", (
         "faults/test_same_bytes.py", "inference/test_streams.py", "inference/test_denoise.py",
         "test_metrics.py", "properties/test_option_properties.py",
     )),
-    "L": ("command line", ("cli/test_command_line.py", "cli/test_refusals.py")),
-    "M": ("what is printed", ()),
+    "L": ("command line", (
+        "cli/test_command_line.py", "cli/test_refusals.py", "cli/test_pipes.py",
+        "faults/test_generated_commands.py",
+    )),
+    "M": ("report and what is printed", (
+        "faults/test_hostile_report.py", "report/test_report_command.py",
+    )),
+    "N": ("the checks themselves", (
+        "faults/test_catalogue.py", "faults/test_advisories.py",
+    )),
 }  # fmt: skip
 # Tests of one area that stand in a module of another.
 BY_NAME = {
-    "test_odd_names": "M", "test_names_of_any_bytes": "C", "test_the_longest_name": "C",
+    "test_interrupted_twice": "G", "test_rows_that_make_no_sense_are_no_proof": "G",
+    "test_rows_of_newer_and_older_versions_are_still_known": "G",
+    "test_a_clock_that_was_set_back_or_ahead": "G",
+    "test_odd_names": "M",
+    "test_names_of_any_bytes": "C", "test_the_longest_name": "C",
     "test_a_name_that_gets_too_long": "C", "test_recorders_names_stay_as_they_are": "C",
     "test_every_input_has_one_output_of_its_own_or_nothing_starts": "C",
     "test_a_printed_path_is_one_line_of_plain_text": "M",

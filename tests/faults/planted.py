@@ -1,4 +1,4 @@
-"""Ten faults planted one at a time: `python -m tests.faults.planted` shows which test catches each.
+"""Faults planted one at a time: `python -m tests.faults.planted` shows which test catches each.
 
 Each is applied to a copy of the package in a temporary folder, and the tests that should notice
 are run against the copy: they must pass without the fault and fail with it.
@@ -51,7 +51,7 @@ FAULTS = (
     ),
     Planted(
         "the folder is not locked",
-        "batch/journal.py", "        lock.acquire(timeout=0)\n", "        pass\n",
+        "batch/journal.py", "        lock.acquire(timeout=wait_s)\n", "        pass\n",
         "faults/test_interruptions.py::test_a_second_run_on_the_same_folder_is_refused",
     ),
     Planted(
@@ -112,6 +112,27 @@ FAULTS = (
         "members of archives may lead out of their folder",
         "corpus/sources/archives.py", '        or ".." in parts\n', "",
         "corpus/sources/test_archives.py",
+    ),
+    Planted(
+        "a run is judged by the outcomes that are kept",
+        "batch/runner.py", "finished == self.counts.total()", "finished == len(self.outcomes)",
+        "batch/test_large_trees.py::"
+        "test_only_the_first_outcomes_are_kept_and_all_are_counted",
+    ),
+    Planted(
+        "a report is silent about files that it does not show",
+        "report/page.py", "summary.counts.total() - len(summary.outcomes)", "0",
+        "faults/test_hostile_report.py::test_a_hundred_thousand_files",
+    ),
+    Planted(
+        "ONNX Runtime keeps events in the user's home",
+        "__init__.py", 'os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")\n', "",
+        "faults/test_limits.py::test_nothing_is_kept_in_the_users_home_and_nobody_is_told",
+    ),
+    Planted(
+        "graphs are not looked through",
+        "models/registry.py", "        check_operators(graph)\n", "        pass\n",
+        "faults/test_hostile_graphs.py::test_a_graph_that_is_refused_is_one_line_of_the_command",
     ),
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -348,3 +349,51 @@ def test_a_second_run_on_the_same_folder_is_refused(tree, command, biodenoise, s
     out, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (0, "")
     assert "4 denoised" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_worker_is_born(number: int) -> None:
+    """Broken off then, the worker prints a traceback of its own; any thread may get the signal."""
+    from biodenoising.batch.workers import _interrupts_held
+
+    order: list[str] = []
+    before = signal.signal(number, lambda *_: order.append("signal"))
+    try:
+        with _interrupts_held():
+            ended = threading.Event()
+            threading.Thread(target=ended.wait).start()  # a thread without the mask
+            os.kill(os.getpid(), number)
+            time.sleep(0.05)
+            order.append("born")
+            ended.set()
+        assert order == ["born", "signal"]
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        assert order == ["born", "signal", "signal"]
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("pause", [0.0, 0.002, 0.02])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_birth_of_workers_is_disturbed(tree, command, biodenoise, number, pause) -> None:
+    """SIGTERM to the run ends it in one line, SIGKILL to a worker just born costs no file."""
+    fill(tree, 3, 8_000)
+    wanted = reference(tree, biodenoise)
+    process = command.start(tree.input, tree.output, jobs=2)
+    while process.poll() is None and not children(process):
+        time.sleep(0.0005)
+    time.sleep(pause)
+    os.kill(process.pid if number == signal.SIGTERM else children(process)[0], number)
+    _, error = process.communicate(timeout=200)
+    assert "Traceback" not in error
+    if number == signal.SIGTERM:
+        assert process.returncode == 130
+        assert len(error.splitlines()) == 1
+        assert biodenoise(tree.input, tree.output).exit_code == 0
+    else:
+        assert (process.returncode, error) == (0, "")
+    assert tree.outputs() == wanted
+    assert tree.leftovers() == []
