@@ -16,8 +16,8 @@ import biodenoising
 from biodenoising.batch.crew import patience_s
 from biodenoising.batch.executors import THREADS_VARIABLE, mismatch
 from biodenoising.batch.work import Recipe
-from biodenoising.batch.workers import processors
 from biodenoising.errors import BatchError
+from biodenoising.inference.runtimes import processors
 
 CONNECT_S = 30.0
 FIRST_WORKER_S = 60.0

@@ -6,7 +6,7 @@ import logging
 from concurrent.futures import Executor
 from time import monotonic
 
-from biodenoising.batch.workers import processors
+from biodenoising.inference.runtimes import processors
 
 RECOUNT_S = 5.0
 TELL_AFTER_S = 15.0

@@ -35,10 +35,11 @@ from biodenoising.batch.remote import (
 from biodenoising.batch.shards import Shard, lock_run
 from biodenoising.batch.stores import is_remote, place_of
 from biodenoising.batch.work import DEFAULT_MAX_MEMORY_GB, Job, Outcome, Recipe
-from biodenoising.batch.workers import processors, run_jobs
+from biodenoising.batch.workers import run_jobs
 from biodenoising.errors import BatchError
 from biodenoising.inference.choosing import TimeExpansion
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
+from biodenoising.inference.runtimes import processors
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import remove_leftovers, require_writable_folder
 

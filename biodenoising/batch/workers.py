@@ -25,6 +25,7 @@ from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
 from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser
+from biodenoising.inference.runtimes import processors
 from biodenoising.storage import printable
 
 if TYPE_CHECKING:
@@ -35,13 +36,6 @@ if TYPE_CHECKING:
 IN_FLIGHT_PER_WORKER = 2
 POLL_S = 0.2
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_jobs(

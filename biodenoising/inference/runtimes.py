@@ -26,6 +26,13 @@ Batch = NDArray[np.float32]
 MOST_ROWS = 2
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows do not say
+
+
 class Runtime(Protocol):
     """Denoises waveforms one by one."""
 
@@ -83,7 +90,7 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, card: Card, threads: int = 0) -> None:
-        self.rows = min(threads or len(os.sched_getaffinity(0)), MOST_ROWS)
+        self.rows = min(threads or processors(), MOST_ROWS)
         self._session = open_session(card, load_graph(card), threads=1)
         self._pool = ThreadPoolExecutor(self.rows) if self.rows > 1 else None
         self._card = card

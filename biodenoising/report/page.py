@@ -27,9 +27,9 @@ from biodenoising.batch.listing import Task
 from biodenoising.batch.plan import Plan
 from biodenoising.batch.runner import TreeSummary
 from biodenoising.batch.work import Recipe
-from biodenoising.batch.workers import processors
 from biodenoising.errors import AudioReadError, BatchError
 from biodenoising.inference.choosing import as_word
+from biodenoising.inference.runtimes import processors
 from biodenoising.report.facts import Facts
 from biodenoising.report.flags import FLAGS, HARMLESS, Entry, flags_of, most_telling
 from biodenoising.report.pictures import STEPS, colours
