@@ -96,7 +96,11 @@ def _run_pool(
                         exhausted = True
                     else:
                         with _interrupts_held(), _starting():
-                            running[executor.submit(_work_here, job)] = job
+                            try:
+                                running[executor.submit(_work_here, job)] = job
+                            except BrokenProcessPool:
+                                broken.append(job)  # a worker died before anybody had this one
+                                raise
                 if not running:
                     break
                 ended, _ = wait(running, POLL_S, FIRST_COMPLETED)

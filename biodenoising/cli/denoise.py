@@ -253,6 +253,8 @@ def biodenoise(
             show.dry_run(plan, recipe)
             return
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+            signal.signal(signal.SIGINT, _interrupt)
         if page is not None:
             recipe = show.inspected(recipe)
         display = show.Display(plan, recipe, log_json, quiet=quiet)
@@ -360,6 +362,9 @@ def _page(given: str, plan: Plan | RemotePlan, source: Path | str, recipe: Recip
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Ending takes a moment; a second signal would break off a lock that is just let go.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
