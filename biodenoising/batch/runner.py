@@ -278,14 +278,19 @@ def _unheard(seconds: float) -> None:
 def _watch(
     outcomes: Iterable[Outcome], tasks: Listed[Any], ended: Observer, summary: TreeSummary
 ) -> None:
-    for count, outcome in enumerate(outcomes, start=1):
+    count = 0
+    for outcome in outcomes:
+        count += 1
         ended(outcome)
         if outcome.fatal:
             summary.stopped = outcome.message
             for _ in tasks:  # the rest is only counted
                 pass
-            summary.not_tried = tasks.count - count
             break
+    summary.not_tried = tasks.count - count
+    if summary.not_tried and not summary.stopped:
+        # It should never be so; if it ever is, it must not look like success.
+        summary.stopped = "some files got lost on their way; run the same command again"
 
 
 def _workers(jobs: int, recipe: Recipe) -> int:

@@ -72,7 +72,9 @@ def test_a_run_is_resumed_repeated_and_checked(
             k: v for k, v in other.items() if k not in timed
         }
     assert main([*arguments, "--repeat", "2"]) == 0
-    assert "- Measured again: 12 rows, all the same" in _table(tmp_path)
+    assert "- Measured again: 12 rows, all the same to one in 100,000, to the last digit" in _table(
+        tmp_path
+    )
     tampered = rows.read_text().replace('"si_sdr": ', '"si_sdr": 1')
     rows.write_text(tampered)
     assert main([*arguments, "--repeat", "1"]) == 1
