@@ -76,7 +76,9 @@ def _head(results: Results) -> str:
 def _repeated(repeated: dict[str, Any]) -> str:
     differing = repeated["differing"]
     if not differing:
-        return f"{repeated['rows']} rows, all the same"
+        exact = repeated["exact"]
+        digits = "to the last digit" if exact == repeated["rows"] else f"{exact} to the last digit"
+        return f"{repeated['rows']} rows, all the same to one in 100,000, {digits}"
     return f"{repeated['rows']} rows, **{len(differing)} not the same**, first {differing[0]}"
 
 
