@@ -161,7 +161,7 @@ def test_the_page_in_a_browser(tree, biodenoise, browser) -> None:
 
 def wait_until(page: Any, true: str) -> None:
     """Wait for an expression to hold; the page's own policy forbids playwright's way."""
-    for _ in range(200):
+    for _ in range(600):
         if page.evaluate(true):
             return
         page.wait_for_timeout(50)
