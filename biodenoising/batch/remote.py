@@ -188,7 +188,11 @@ def work_staged(job: RemoteJob, recipe: Recipe, version: str) -> Outcome:
                     "--overwrite replaces it",
                 )
             here = _staged(job, stage)
-            plan.source.fetch(entry, job.relative, here.task.input)
+            try:
+                plan.source.fetch(entry, job.relative, here.task.input)
+            except StoreError as error:
+                # It was listed: what is denied is this recording, not all of them.
+                return _failed(job, str(error))
             outcome = work_there(here, recipe, version)
             if outcome.status == "failed":
                 message = outcome.message

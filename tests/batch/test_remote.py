@@ -250,6 +250,22 @@ def test_a_recording_that_never_arrives_whole_is_one_failure(tree, filled, biode
     assert biodenoise("s3://bkt/in", "s3://bkt/out").exit_code == 0
 
 
+@pytest.mark.slow
+def test_a_recording_that_may_not_be_read_is_one_failure(tree, filled, biodenoise) -> None:
+    def deny(method: str, path: str) -> tuple[str, bytes] | None:
+        wanted = method == "GET" and path.endswith("in/b/A.wav")
+        return ("403 Forbidden", DENIED) if wanted else None
+
+    filled.tamper = deny
+    result = biodenoise("s3://bkt/in", "s3://bkt/out")
+    filled.tamper = lambda method, path: None
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "s3://bkt/in/b/A.wav" in line
+    assert "denies" in line
+    assert "4 denoised" in result.stdout
+
+
 def test_names_of_another_case_that_would_meet_are_left_out(filled, tmp_path) -> None:
     plan = plan_remote("s3://bkt/in", tmp_path)
     listed = list(list_remote(plan))
