@@ -23,6 +23,7 @@ from biodenoising.audio.flac_blocks import FlacBlock
 from biodenoising.audio.formats import INTEGER_BITS, LOSSY_CONTAINERS, AudioInfo
 from biodenoising.audio.mpeg import MpegStream, kbps_table, scan_mpeg
 from biodenoising.errors import AudioWriteError
+from biodenoising.signals import interrupts_held
 
 # libvorbis allocates on the stack what one call hands it, and crashes on long blocks.
 _STEP_FRAMES = 8192
@@ -160,7 +161,7 @@ def _vorbis_level(source: AudioInfo) -> float:
         wanted = int(os.path.getsize(source.path) * 8 / seconds)
     for tenth in range(10, 0, -1):
         memory = io.BytesIO()
-        with soundfile.SoundFile(
+        with interrupts_held(), soundfile.SoundFile(
             memory, "w", source.sample_rate, source.channels, "VORBIS", format="OGG",
             compression_level=tenth / 10,
         ):  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -17,6 +18,7 @@ from biodenoising.audio import ogg
 from biodenoising.audio.formats import AudioInfo, check_limits
 from biodenoising.audio.mpeg import MpegStream, Spliced, scan_mpeg
 from biodenoising.errors import AudioReadError
+from biodenoising.signals import interrupts_held
 from biodenoising.storage import printable
 
 # What libsndfile reports where the header states no length at all.
@@ -35,6 +37,15 @@ class Sequential(soundfile.SoundFile):  # type: ignore[misc, unused-ignore]
     soundfile seeks after every read of a seekable file, which makes the decoders start over at
     each block: they then complain on stderr (MP3), or lose the last good frames (cut FLAC).
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        with interrupts_held():
+            super().__init__(*arguments, **options)
+
+    def read(self, *arguments: Any, **options: Any) -> Any:
+        """Read as a SoundFile does, and not be broken off in it."""
+        with interrupts_held():
+            return super().read(*arguments, **options)
 
     def seekable(self) -> bool:
         """Deny it."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from biodenoising.audio.formats import SAMPLE_BYTES, check_limits
 from biodenoising.errors import AudioReadError
+from biodenoising.signals import interrupts_held
 from biodenoising.storage import printable
 
 _WAVE_PCM, _WAVE_FLOAT, _WAVE_EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
@@ -59,10 +60,12 @@ class Encoding:
         """Return stored bytes (whole frames) as samples of shape (channels, frames)."""
         if not raw:
             return np.zeros((self.channels, 0), np.float32)
-        samples, _ = soundfile.read(
-            io.BytesIO(raw), dtype="float32", always_2d=True, samplerate=self.sample_rate,
-            channels=self.channels, format="RAW", subtype=self.subtype, endian=self.endian,
-        )  # fmt: skip
+        with interrupts_held():
+            samples, _ = soundfile.read(
+                io.BytesIO(raw), dtype="float32", always_2d=True, samplerate=self.sample_rate,
+                channels=self.channels, format="RAW", subtype=self.subtype, endian=self.endian,
+            )  # fmt: skip
+        _require(len(samples) == len(raw) // self.frame_bytes)
         return np.ascontiguousarray(samples.T)
 
     def encode(self, block: NDArray[np.float32]) -> bytes:
@@ -70,11 +73,21 @@ class Encoding:
         if not block.shape[1]:
             return b""
         memory = io.BytesIO()
-        soundfile.write(
-            memory, np.ascontiguousarray(block.T), self.sample_rate, format="RAW",
-            subtype=self.subtype, endian=self.endian,
-        )  # fmt: skip
-        return memory.getvalue()
+        with interrupts_held():
+            soundfile.write(
+                memory, np.ascontiguousarray(block.T), self.sample_rate, format="RAW",
+                subtype=self.subtype, endian=self.endian,
+            )  # fmt: skip
+        raw = memory.getvalue()
+        _require(len(raw) == block.shape[1] * self.frame_bytes)
+        return raw
+
+
+def _require(whole: bool) -> None:
+    """Raise RuntimeError where samples got lost between memory and libsndfile."""
+    if not whole:
+        # Only an exception in a call back into Python does that, such as an alarm's of the caller.
+        raise RuntimeError("samples were lost: something broke into the call of libsndfile")
 
 
 def parse_fmt(body: bytes, order: str, path: Path, notes: list[str]) -> Encoding:

@@ -31,7 +31,7 @@ from biodenoising.batch.crew import Crew
 from biodenoising.batch.files import Progress
 from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
-from biodenoising.batch.workers import IN_FLIGHT_PER_WORKER
+from biodenoising.batch.workers import IN_FLIGHT_PER_WORKER, being_born, starting
 from biodenoising.errors import ModelError
 from biodenoising.inference.denoiser import Denoiser
 from biodenoising.storage import printable
@@ -89,7 +89,8 @@ def run_on(
 def _submit(executor: Executor, do: Any, *arguments: Any) -> Future[Outcome]:
     """Hand a job over; to a pool that broke a moment ago as well, whose future then says so."""
     try:
-        return executor.submit(do, *arguments)
+        with being_born(), starting():
+            return executor.submit(do, *arguments)
     except BrokenExecutor as error:
         broken: Future[Outcome] = Future()
         broken.set_exception(error)

@@ -26,7 +26,7 @@ from biodenoising.batch.listing import Refusal, Scope, Task, output_name
 from biodenoising.batch.shards import Shard
 from biodenoising.batch.stores import Entry, Store, StoreError, is_remote, refused
 from biodenoising.batch.work import Job, Outcome, Recipe
-from biodenoising.batch.workers import only_parent_is_interrupted, stop_pool
+from biodenoising.batch.workers import only_parent_is_interrupted, starting, stop_pool
 from biodenoising.errors import BatchError, BiodenoisingError
 from biodenoising.storage import printable
 
@@ -158,7 +158,8 @@ def staging(plan: RemotePlan) -> Iterator[RemotePlan]:
 def pool(workers: int) -> Iterator[Executor]:
     """Give an executor of new processes, ended at once at the end."""
     context = multiprocessing.get_context("spawn")
-    made = ProcessPoolExecutor(workers, context, initializer=only_parent_is_interrupted)
+    with starting():
+        made = ProcessPoolExecutor(workers, context, initializer=only_parent_is_interrupted)
     try:
         yield made
     finally:

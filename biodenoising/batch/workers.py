@@ -26,6 +26,7 @@ from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
 from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser
 from biodenoising.inference.runtimes import processors
+from biodenoising.signals import interrupts_held
 from biodenoising.storage import printable
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_PER_WORKER = 2
 POLL_S = 0.2
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_jobs(
@@ -82,7 +82,7 @@ def _run_pool(
     while not exhausted:
         context = multiprocessing.get_context("spawn")
         threads = max(1, processors() // workers)
-        with _starting():
+        with starting():
             passed: ProgressQueue = context.Queue()
             executor = ProcessPoolExecutor(
                 workers, context, initializer=_start_worker, initargs=(recipe, threads, passed)
@@ -95,7 +95,7 @@ def _run_pool(
                     if job is None:
                         exhausted = True
                     else:
-                        with _interrupts_held(), _starting():
+                        with being_born(), starting():
                             try:
                                 running[executor.submit(_work_here, job)] = job
                             except BrokenProcessPool:
@@ -128,7 +128,7 @@ def stop_pool(executor: ProcessPoolExecutor) -> None:
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
+def starting() -> Iterator[None]:
     """Turn the system's refusal to start a worker into BatchError."""
     try:
         yield
@@ -140,32 +140,21 @@ def _starting() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def being_born() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back while a worker is born, and heed them then.
 
     Broken off in between, the worker would find no orders and print a traceback of its own. Ctrl-C
     reaches the worker as well, which inherits the mask until it ignores the signal itself; this
     process has other threads that get a signal in spite of the mask.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
-        for number in INTERRUPTS
-    }
     masked = hasattr(signal, "pthread_sigmask")
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else None
-    try:
-        yield
-    finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for held in came[:1]:
-            signal.raise_signal(held)
+    with interrupts_held():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else None
+        try:
+            yield
+        finally:
+            if mask is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _drain(passed: ProgressQueue, progress: Progress) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+AGAIN_AFTER_S = 10.0
 
 
 def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
@@ -252,9 +255,7 @@ def biodenoise(
         if dry_run:
             show.dry_run(plan, recipe)
             return
-        signal.signal(signal.SIGTERM, _interrupt)
-        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
-            signal.signal(signal.SIGINT, _interrupt)
+        _heed_interrupts()
         if page is not None:
             recipe = show.inspected(recipe)
         display = show.Display(plan, recipe, log_json, quiet=quiet)
@@ -361,11 +362,20 @@ def _page(given: str, plan: Plan | RemotePlan, source: Path | str, recipe: Recip
     return page
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Ending takes a moment; a second signal would break off a lock that is just let go.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _heed_interrupts() -> None:
+    """Have Ctrl-C and SIGTERM end the run, each once in a while."""
+    heeded_s = [-math.inf]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Ending takes a moment; a second signal would break off a lock that is just let go. Long
+        # after the first, that one got lost in code that lets no exception out.
+        if monotonic() - heeded_s[-1] > AGAIN_AFTER_S:
+            heeded_s.append(monotonic())
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ import soxr
 from numpy.typing import NDArray
 from scipy import fft, ndimage, signal
 
+from biodenoising.signals import interrupts_held
+
 Samples = NDArray[np.float32]
 Rng = np.random.Generator
 
@@ -166,7 +168,7 @@ def through_mp3(noisy: Samples, rng: Rng) -> Samples:
     """Encode as MP3 at a random rate and quality and decode again, sample for sample in place."""
     gain = np.float32(0.9 / max(float(np.abs(noisy).max()), 1e-9))
     rate = int(rng.choice(MP3_RATES_HZ))
-    with io.BytesIO() as file:
+    with interrupts_held(), io.BytesIO() as file:
         soundfile.write(
             file, noisy * gain, rate, format="MP3", subtype="MPEG_LAYER_III",
             compression_level=rng.uniform(0.3, 0.95), bitrate_mode="CONSTANT",

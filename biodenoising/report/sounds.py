@@ -13,6 +13,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from biodenoising.signals import interrupts_held
+
 Samples = NDArray[np.float32]
 
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -30,10 +32,11 @@ def mp3(samples: Samples, sample_rate: float) -> bytes:
     if rate != sample_rate:
         samples = soxr.resample(samples, sample_rate, rate)
     target = io.BytesIO()
-    soundfile.write(
-        target, np.clip(samples, -1, 1), rate, format="MP3", subtype="MPEG_LAYER_III",
-        bitrate_mode="VARIABLE", compression_level=QUALITY,
-    )  # fmt: skip
+    with interrupts_held():
+        soundfile.write(
+            target, np.clip(samples, -1, 1), rate, format="MP3", subtype="MPEG_LAYER_III",
+            bitrate_mode="VARIABLE", compression_level=QUALITY,
+        )  # fmt: skip
     return target.getvalue()
 
 

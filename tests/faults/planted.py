@@ -134,6 +134,12 @@ FAULTS = (
         "models/registry.py", "        check_operators(graph)\n", "        pass\n",
         "faults/test_hostile_graphs.py::test_a_graph_that_is_refused_is_one_line_of_the_command",
     ),
+    Planted(
+        "Ctrl-C may break into a call of libsndfile",
+        "audio/encodings.py", "        with interrupts_held():\n            samples,",
+        "        if True:\n            samples,",
+        "test_signals.py::test_an_interrupt_in_the_call_is_heeded_after_it",
+    ),
 )  # fmt: skip
 
 

@@ -354,12 +354,12 @@ def test_a_second_run_on_the_same_folder_is_refused(tree, command, biodenoise, s
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_a_worker_is_born(number: int) -> None:
     """Broken off then, the worker prints a traceback of its own; any thread may get the signal."""
-    from biodenoising.batch.workers import _interrupts_held
+    from biodenoising.batch.workers import being_born
 
     order: list[str] = []
     before = signal.signal(number, lambda *_: order.append("signal"))
     try:
-        with _interrupts_held():
+        with being_born():
             ended = threading.Event()
             threading.Thread(target=ended.wait).start()  # a thread without the mask
             os.kill(os.getpid(), number)
