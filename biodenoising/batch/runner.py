@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -163,19 +163,15 @@ def run_plan(
     observer: Observer | None = None,
 ) -> TreeSummary:
     """Run a plan under the lock of its output folder; see denoise_tree."""
-    summary = TreeSummary()
-    begun = monotonic()
-    ended = _counted(summary, observer)
-
-    if plan.tasks or plan.more:
-        workers = _workers(jobs, recipe)
-        if plan.more is None:
-            workers = min(workers, len(plan.tasks))
-        # A model that does not load, or does not fit, is found before anything is written.
-        denoiser = Denoiser(recipe.model, device=recipe.device)
-        for root in plan.roots:
-            require_writable_folder(root)
-        with ExitStack() as stack:
+    with _counting(observer) as (summary, ended), ExitStack() as stack:
+        if plan.tasks or plan.more:
+            workers = _workers(jobs, recipe)
+            if plan.more is None:
+                workers = min(workers, len(plan.tasks))
+            # A model that does not load, or does not fit, is found before anything is written.
+            denoiser = Denoiser(recipe.model, device=recipe.device)
+            for root in plan.roots:
+                require_writable_folder(root)
             for root in plan.roots:
                 stack.enter_context(lock_run(root, plan.shard))
                 stack.callback(_tidy, plan, root)
@@ -196,10 +192,9 @@ def run_plan(
             _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
             if executor is not None and plan.shard is None:
                 fold_manifests(plan.roots[0])
-    else:
-        for _ in Listed[Task](plan, ended):
-            pass
-    summary.elapsed_s = monotonic() - begun
+        else:
+            for _ in Listed[Task](plan, ended):
+                pass
     return summary
 
 
@@ -213,31 +208,32 @@ def run_remote(
     observer: Observer | None = None,
 ) -> TreeSummary:
     """Run a plan between stores; see denoise_tree."""
-    summary = TreeSummary()
-    begun = monotonic()
-    ended = _counted(summary, observer)
-
-    workers = _workers(jobs, recipe)
-    Denoiser(recipe.model, device=recipe.device)  # found wanting before anything is written
-    plan = open_targets(plan)
-    with ExitStack() as stack:
+    with _counting(observer) as (summary, ended), ExitStack() as stack:
+        workers = _workers(jobs, recipe)
+        Denoiser(recipe.model, device=recipe.device)  # found wanting before anything is written
+        plan = open_targets(plan)
         if executor is None:
             plan = stack.enter_context(staging(plan))
             executor = stack.enter_context(pool(workers))
         tasks = Listed[RemoteJob](remote_jobs(plan, recipe), ended)
         outcomes = run_on(executor, tasks, recipe, jobs, progress or _unheard, work_staged)
         _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)
-    summary.elapsed_s = monotonic() - begun
     return summary
 
 
-def _counted(summary: TreeSummary, observer: Observer | None) -> Observer:
+@contextmanager
+def _counting(observer: Observer | None) -> Iterator[tuple[TreeSummary, Observer]]:
+    """Give a summary of a run, and what to call with each outcome; take the run's time."""
+    summary = TreeSummary()
+    begun = monotonic()
+
     def ended(outcome: Outcome) -> None:
         summary.add(outcome)
         if observer:
             observer(outcome)
 
-    return ended
+    yield summary, ended
+    summary.elapsed_s = monotonic() - begun
 
 
 class Listed(Generic[T]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from pathlib import Path
 from time import monotonic
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biodenoising.cli.bars import Bar
-from biodenoising.errors import BiodenoisingError
+from biodenoising.cli.bars import Bar, errors_told
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import printable
 
 if TYPE_CHECKING:
     from biodenoising.training.adaptation_events import Adaptation, Needs
 
-EXIT_USAGE, EXIT_KEPT, EXIT_INTERRUPTED = 2, 3, 130
-LOG_EVERY_S = 60.0  # without a terminal, a line a minute
+EXIT_KEPT = 3
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
@@ -72,7 +69,7 @@ def biodenoise_adapt(
     Exit code: 0 a better model was written, 2 it cannot start or go on, 3 the old model is kept,
     nothing was written, 130 interrupted.
     """  # fmt: skip
-    try:
+    with errors_told("biodenoise-adapt"):
         from biodenoising.training.adaptation import adapt, plan_adaptation
 
         if dry_run:
@@ -81,18 +78,10 @@ def biodenoise_adapt(
         # Lightning says which precision it computes in, which is nobody's concern here.
         logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
         with _Display(quiet=quiet) as display:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, display.ask_to_stop)
             ended = adapt(
                 recordings, model, base=base, minutes=minutes, general=general, keep=keep,
                 observer=display.show, stop=display.asked,
             )  # fmt: skip
-    except BiodenoisingError as error:
-        click.echo(f"biodenoise-adapt: {error}", err=True)
-        sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
-        click.echo("biodenoise-adapt: interrupted; the same command goes on from here", err=True)
-        sys.exit(EXIT_INTERRUPTED)
     _report(ended, model)
     if ended.model is None:
         sys.exit(EXIT_KEPT)
@@ -119,11 +108,11 @@ def _show_needs(needs: Needs) -> None:
 
 
 class _Display(Bar):
-    """A bar over the stages, a line for all else, and asks to stop on Ctrl-C."""
+    """A bar over the stages, a line for all else."""
 
     def __init__(self, *, quiet: bool) -> None:
         super().__init__(quiet=quiet)
-        self._stage, self._begun, self._logged = "", monotonic(), monotonic()
+        self._stage, self._begun = "", monotonic()
 
     def show(self, event: Any) -> None:
         """Show how far a stage is on the bar, anything else as lines of its own."""
@@ -145,12 +134,7 @@ class _Display(Bar):
             if self._bar.disable and not self._quiet:
                 click.echo(event.stage, err=True)
         left_s = (monotonic() - self._begun) * (1 / max(event.share, 1e-3) - 1)
-        line = f"{event.stage}, {clock(left_s)} left"
-        self._bar.set_description_str(line, refresh=False)
-        self._bar.update(100 * event.share - self._bar.n)
-        if self._bar.disable and not self._quiet and monotonic() - self._logged > LOG_EVERY_S:
-            self._logged = monotonic()
-            click.echo(f"{100 * event.share:.0f}% {line}", err=True)
+        self._show(100 * event.share, f"{event.stage}, {clock(left_s)} left")
 
 
 def _report(ended: Adaptation, model: Path) -> None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from biodenoising.cli.bars import Bar
-from biodenoising.errors import BiodenoisingError, TrainingError
+from biodenoising.cli.bars import Bar, errors_told, interrupted
+from biodenoising.errors import TrainingError
 from biodenoising.storage import printable
 
 if TYPE_CHECKING:
     from biodenoising.training.settings import TrainingSettings
     from biodenoising.training.trainer import Summary
-
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-LOG_EVERY_S = 60.0  # without a terminal, a line a minute
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
@@ -82,7 +76,7 @@ def biodenoise_train(
     from its last checkpoint when the same command is given again.
     Exit code: 0 all well, 2 it cannot start or go on, 130 interrupted.
     """  # fmt: skip
-    try:
+    with errors_told("biodenoise-train"):
         settings = _settings(config, minutes, device)
         folder = folder or Path("runs") / settings.name
         if out is not None:
@@ -90,17 +84,10 @@ def biodenoise_train(
             return
         start = {None: "either", True: "resume", False: "fresh"}[resume]
         summary = _train(settings, corpus, folder, start, quiet=quiet)
-    except BiodenoisingError as error:
-        click.echo(f"biodenoise-train: {error}", err=True)
-        sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
-        click.echo("biodenoise-train: interrupted; the same command goes on from here", err=True)
-        sys.exit(EXIT_INTERRUPTED)
     if not quiet:
         _report(summary, folder)
     if summary.ending == "interrupted":
-        click.echo("biodenoise-train: interrupted; the same command goes on from here", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        interrupted("biodenoise-train")
 
 
 def _settings(config: Path, minutes: float | None, device: str | None) -> TrainingSettings:
@@ -129,8 +116,6 @@ def _train(
     except ImportError as error:
         raise _missing(error) from error
     with _Display(quiet=quiet) as display:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, display.ask_to_stop)
         return run_training(
             settings, corpora, folder, start=start, observer=display.show, stop=display.asked
         )
@@ -157,11 +142,7 @@ def _missing(error: ImportError) -> TrainingError:
 
 
 class _Display(Bar):
-    """A bar over the run's length, a line for each check, and asks the run to stop on Ctrl-C."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        super().__init__(quiet=quiet)
-        self._logged = monotonic()
+    """A bar over the run's length, a line for each check."""
 
     def show(self, event: Any) -> None:
         """Show a step on the bar, anything else as a line of its own."""
@@ -180,11 +161,7 @@ class _Display(Bar):
 
         left_s = event.used_s * (1 / max(event.share, 1e-9) - 1)
         line = f"step {event.step}, loss {event.terms['loss']:.3g}, {clock(left_s)} left"
-        self._bar.set_description_str(line, refresh=False)
-        self._bar.update(min(100 * event.share, 100.0) - self._bar.n)
-        if self._bar.disable and not self._quiet and monotonic() - self._logged > LOG_EVERY_S:
-            self._logged = monotonic()
-            click.echo(line, err=True)
+        self._show(100 * event.share, line)
 
 
 def _figures(check: Any) -> str:
