@@ -117,9 +117,18 @@ class Stitcher:
         return valid[:, :end]
 
     def _denoise(self, chunks: list[Block]) -> list[Block]:
-        """Denoise chunks of equal length, a bounded number of their channels at a time."""
-        rows, batch = np.concatenate(chunks), self._rows
-        clean = [
-            self._runtime.run(rows[i : i + batch], self._rate) for i in range(0, len(rows), batch)
-        ]
-        return np.split(np.concatenate(clean), len(chunks))
+        """Denoise chunks of equal length, a bounded number of their channels at a time.
+
+        Digital silence, of a dead channel or between triggered recordings, stays as it is unheard.
+        """
+        rows = np.concatenate(chunks)
+        sounding = rows.any(axis=1)
+        heard, batch, clean = rows[sounding], self._rows, np.zeros_like(rows)
+        if len(heard):
+            clean[sounding] = np.concatenate(
+                [
+                    self._runtime.run(heard[i : i + batch], self._rate)
+                    for i in range(0, len(heard), batch)
+                ]
+            )
+        return np.split(clean, len(chunks))

@@ -108,6 +108,32 @@ def test_chunks_are_really_cut_and_faded() -> None:
     assert (joined[first_seam + plan.overlap : first_seam + plan.hop] == 1).all()
 
 
+def test_digital_silence_is_not_heard() -> None:
+    """A dead channel, and what lies between triggered recordings, cost nothing and stay silent."""
+
+    class Hissing:
+        rows = 2
+        heard = 0
+
+        def run(self, batch: Block, sample_rate: float) -> Block:
+            assert batch.any(axis=1).all()
+            self.heard += len(batch)
+            return batch + 1
+
+    audio = np.zeros((2, 400), np.float32)
+    audio[0, 170:200] = noise(30)
+    network = Hissing()
+    joined = feed(Stitcher(network, OVERLAPPING, 2, 1.0), audio, 33)
+    assert 0 < network.heard < 6
+    assert not joined[1].any()
+    assert not joined[0, :150].any()
+    assert not joined[0, 220:].any()
+    np.testing.assert_allclose(joined[0, 170:200], audio[0, 170:200] + 1, atol=EXACT)
+    quiet = Hissing()
+    assert not feed(Stitcher(quiet, OVERLAPPING, 2, 1.0), 0 * audio, 33).any()
+    assert quiet.heard == 0
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 5 * FRAME), st.integers(1, 3 * FRAME), st.integers(1, 2))
 def test_levelling_is_undone(samples: int, block: int, channels: int) -> None:
