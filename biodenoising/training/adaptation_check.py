@@ -36,6 +36,7 @@ SAMPLES = 48_000
 SNR_DB = (-5.0, 10.0)
 SHARES = (0.25, 0.5, 0.75, 1.0)
 LARGEST_LOSS_DB = 0.1
+LEAST_GAIN_DB = 0.1  # nobody hears less, and one model more is a burden
 # A deleted call has an SI-SDR of minus infinity; one such must not be a mean by itself.
 BOUNDS_DB = (-40.0, 60.0)
 MOST_SEGMENTS = 24
@@ -285,6 +286,8 @@ def judge(
     reason = ""
     if not known.low > 0:
         reason = f"on known calls in your noise it is not surely better ({as_text(known)})"
+    elif known.value < LEAST_GAIN_DB:
+        reason = f"on known calls in your noise it is hardly better ({as_text(known)})"
     elif not own.low > 0:
         reason = f"on your own calls it is not surely better ({as_text(own)})"
     elif general.value < -LARGEST_LOSS_DB:

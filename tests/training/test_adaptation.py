@@ -456,6 +456,7 @@ def hearing(monkeypatch: pytest.MonkeyPatch, **models: tuple[float, float, float
     [
         ((1.0, 0.0, 0.0), ""),
         ((0.0, 0.0, 0.0), "not surely better"),
+        ((0.08, 0.0, 0.0), "hardly better"),
         ((1.0, -0.3, 0.0), "it forgets"),
         ((1.0, 0.0, -2.0), "on your own calls it is not surely better"),
     ],
