@@ -16,6 +16,7 @@ import click
 from biodenoising.cli.words import Band, Expansion, Place, ReportCommand
 from biodenoising.errors import BiodenoisingError
 from biodenoising.models import DEFAULT_MODEL
+from biodenoising.signals import INTERRUPTS
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -385,3 +386,7 @@ def main() -> None:
     except OSError as error:  # a full disk behind the standard output
         click.echo(f"biodenoise: nothing can be printed ({error.strerror})", err=True)
         sys.exit(EXIT_FAILURES)
+    finally:
+        # All is done and said; ending takes a moment, in which a signal would change the exit code.
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
