@@ -207,7 +207,8 @@ def _steps(
             size = wide.get(name, size)
         yield Chunk(name, position, size)
         position += 8 + size
-        if size % 2 and not _pad_is_missing(handle, position):
+        # A size of 64 bits may lead to where no file can be read.
+        if size % 2 and not (position < file_size and _pad_is_missing(handle, position)):
             position += 1
 
 

@@ -7,6 +7,7 @@ than lie. What a file really holds is known when it has been read.
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 from biodenoising.audio import flac_blocks
@@ -36,7 +37,7 @@ def header_seconds(path: Path) -> float:
             return _ogg(path, head)
         stream = scan_mpeg(path)
         return stream.frames * stream.first.samples / stream.first.sample_rate if stream else 0.0
-    except (OSError, ValueError, AudioReadError):
+    except (OSError, ValueError, struct.error, AudioReadError):  # struct's: it is being cut
         return 0.0
 
 

@@ -138,8 +138,10 @@ def scan_mpeg(path: Path) -> MpegStream | None:
         mark = 4 + first.side_bytes
         if first_bytes[mark : mark + 4] in (b"Xing", b"Info"):
             audio_start += first.size
-            flags, count = struct.unpack_from(">II", first_bytes, mark + 4)
-            stated = count if flags & 1 else None
+            words = first_bytes[mark + 4 : mark + 12]
+            if len(words) == 8:  # else the file ends there
+                flags, count = struct.unpack(">II", words)
+                stated = count if flags & 1 else None
         audio_end, frames, seen = _walk(handle, audio_start, first)
     return MpegStream(
         first, first_bytes[:4], tag_end, audio_start, audio_end, frames, stated,
