@@ -145,7 +145,7 @@ def work_there(job: Job, recipe: Recipe, version: str) -> Outcome:
         rows = read_manifest(job.root, main=False)
         done = rows.known(str(job.task.name), job.settings, job.task.output)
         job = dataclasses.replace(job, done=done or job.done)
-    return work(job, _denoiser(recipe.model, recipe.device), recipe, _unheard)
+    return work(job, loaded(recipe), recipe, _unheard)
 
 
 @lru_cache(maxsize=16)
@@ -160,15 +160,16 @@ def mismatch(recipe: Recipe, settings: str, version: str, *, residual: bool) -> 
     try:
         if recipe.fingerprint(residual=residual) != settings:
             return f"{here} has other weights of {recipe.model}; install the same everywhere"
-        _denoiser(recipe.model, recipe.device)
+        loaded(recipe)
     except ModelError as error:
         return f"{here} cannot use the model ({error})"
     return ""
 
 
-def _denoiser(model: str, device: str) -> Denoiser:
+def loaded(recipe: Recipe) -> Denoiser:
+    """Return the denoiser of this process."""
     with _loading:  # not once per thread
-        return _loaded(model, device)
+        return _loaded(recipe.model, recipe.device)
 
 
 @lru_cache(maxsize=1)

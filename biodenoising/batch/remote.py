@@ -21,12 +21,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from biodenoising.audio import EXTENSIONS
-from biodenoising.batch.executors import work_there
+from biodenoising.batch.executors import loaded, work_there
 from biodenoising.batch.listing import Refusal, Scope, Task, output_name
 from biodenoising.batch.shards import Shard
 from biodenoising.batch.stores import Entry, Store, StoreError, is_remote, refused
 from biodenoising.batch.work import Job, Outcome, Recipe
-from biodenoising.batch.workers import only_parent_is_interrupted, starting, stop_pool
+from biodenoising.batch.workers import limit_memory, only_parent_is_interrupted, starting, stop_pool
 from biodenoising.errors import BatchError, BiodenoisingError
 from biodenoising.storage import printable
 
@@ -155,11 +155,11 @@ def staging(plan: RemotePlan) -> Iterator[RemotePlan]:
 
 
 @contextmanager
-def pool(workers: int) -> Iterator[Executor]:
+def pool(workers: int, recipe: Recipe) -> Iterator[Executor]:
     """Give an executor of new processes, ended at once at the end."""
     context = multiprocessing.get_context("spawn")
     with starting():
-        made = ProcessPoolExecutor(workers, context, initializer=only_parent_is_interrupted)
+        made = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(recipe,))
     try:
         yield made
     finally:
@@ -167,6 +167,12 @@ def pool(workers: int) -> Iterator[Executor]:
 
 
 # --- in the workers ------------------------------------------------------------------------------
+
+
+def _begin(recipe: Recipe) -> None:
+    only_parent_is_interrupted()
+    loaded(recipe)
+    limit_memory(recipe)
 
 
 def work_staged(job: RemoteJob, recipe: Recipe, version: str) -> Outcome:

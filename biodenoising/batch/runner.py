@@ -214,7 +214,7 @@ def run_remote(
         plan = open_targets(plan)
         if executor is None:
             plan = stack.enter_context(staging(plan))
-            executor = stack.enter_context(pool(workers))
+            executor = stack.enter_context(pool(workers, recipe))
         tasks = Listed[RemoteJob](remote_jobs(plan, recipe), ended)
         outcomes = run_on(executor, tasks, recipe, jobs, progress or _unheard, work_staged)
         _watch(stack.enter_context(closing(outcomes)), tasks, ended, summary)

@@ -174,8 +174,7 @@ def _start_worker(recipe: Recipe, threads: int, passed: ProgressQueue) -> None:
     global _worker
     only_parent_is_interrupted()
     _worker = (Denoiser(recipe.model, device=recipe.device, threads=threads), recipe, passed)
-    if recipe.device in ("auto", "cpu"):
-        limit_memory(recipe.max_memory_gb)
+    limit_memory(recipe)
 
 
 def only_parent_is_interrupted() -> None:
@@ -185,17 +184,18 @@ def only_parent_is_interrupted() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def limit_memory(gigabytes: float) -> None:
-    """Let this process take so much memory beyond what it has; 0 or no Linux: no limit.
+def limit_memory(recipe: Recipe) -> None:
+    """Let this process take so much memory beyond what it has, its model included, as is asked.
 
     An allocation beyond it fails, where otherwise the system would kill a process of its choice.
+    On Linux only; an accelerator's driver reserves addresses without end.
     """
-    if not gigabytes or sys.platform != "linux":
+    if not recipe.max_memory_gb or sys.platform != "linux" or recipe.device not in ("auto", "cpu"):
         return
     import resource
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + int(gigabytes * 1e9)
+    most = pages * resource.getpagesize() + int(recipe.max_memory_gb * 1e9)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if hard == resource.RLIM_INFINITY or most < hard:
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from biodenoising import BiodenoisingError, Denoiser
+from biodenoising.corpus.manifest import read_manifest
 from biodenoising.storage import whole_file
 from biodenoising.training.configuration import read_settings
 from biodenoising.training.export import export_run
@@ -28,6 +29,7 @@ from biodenoising.training.runs import run_training
 from biodenoising.training.settings import TrainingSettings
 from recipes.development.__main__ import score
 from recipes.experiments.corpora import CHOSEN, TEACHERS, build
+from recipes.pseudo_clean import targets
 
 HERE = Path(__file__).resolve().parent
 STUDENTS = ("compact", "demucs", "cleanunet")
@@ -70,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(["python", "-m", "recipes.experiments", *map(str, words)])
     with whole_file(options.results) as temporary:
-        temporary.write_text(_page(command, table, [record for *_, record in runs]))
+        records = [record for *_, record in runs]
+        temporary.write_text(_page(command, table, records, _students_among(options.run)))
     print(table)
     return 0
 
@@ -108,14 +111,29 @@ def _settings(student: str, kind: str, folder: Path) -> TrainingSettings:
     return dataclasses.replace(settings, name=name, mixtures=mixtures)
 
 
-def _page(command: str, table: str, records: Sequence[dict[str, Any]]) -> str:
+def _students_among(run: Path) -> list[str]:
+    """Return the students of an earlier round that made targets of a run."""
+    made_by = {row.teacher for row in read_manifest(run / targets.LIST) if row.path}
+    return [student for student in STUDENTS if student in made_by]
+
+
+def _page(
+    command: str, table: str, records: Sequence[dict[str, Any]], students: Sequence[str]
+) -> str:
     rows = "\n".join(
         f"| {r['student']} | {r['targets']} | {r['steps']} x {r['batch']} x {r['samples']} | "
         f"{r['seed']} | {r['minutes']} |"
         for r in records
     )
+    among = (
+        f"\nIn this run {' and '.join(students)} of an earlier round already stood among the "
+        "teachers: its *chosen* is self-training too.\n"
+        if students
+        else ""
+    )
     return (
         (HERE / "about.md").read_text()
+        + among
         + "\n## Scores\n\nOn the development set (recipes/development), made by\n\n"
         + f"    {command}\n\non {platform.machine()}, {os.cpu_count()} cores:\n\n{table}\n\n"
         + "## Runs\n\n| student | targets | steps x batch x samples | seed | minutes |\n"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import soundfile
 import yaml
 
-from biodenoising.corpus.manifest import read_manifest
+from biodenoising.corpus.manifest import read_manifest, write_manifest
 from recipes.experiments.__main__ import HERE, STUDENTS, main
 from recipes.experiments.corpora import CHOSEN, TEACHERS, build
+from recipes.pseudo_clean import targets
 
 SMALL = {
     "compact": {"short": 128, "long": 256, "hop": 64, "channels": [4, 4, 4], "across": 4,
@@ -71,6 +74,13 @@ def test_students_are_trained_scored_and_told(
     assert main(arguments) == 0
     assert "compact on" not in capsys.readouterr().err
     assert results.read_text() == page
+    assert "of an earlier round" not in page
+
+    rows = read_manifest(project.run_folder / targets.LIST)
+    by_student = [dataclasses.replace(r, teacher="compact" if r.path else "") for r in rows]
+    write_manifest(project.run_folder / targets.LIST, by_student)
+    assert main(arguments) == 0
+    assert "compact of an earlier round already stood among the teachers" in results.read_text()
 
 
 def test_every_student_has_settings() -> None:
