@@ -41,7 +41,10 @@ def test_whatever_was_done_before(tree, biodenoise, wanted, seed) -> None:
     assert tree.outputs() == wanted
 
 
-@pytest.mark.parametrize("model", ["compact", pytest.param("demucs", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "model",
+    ["compact", *(pytest.param(m, marks=pytest.mark.slow) for m in ("demucs", "cleanunet"))],
+)
 def test_whatever_the_threads_of_a_shipped_model(model) -> None:
     """More processes mean fewer threads each, and that must not be heard in the last bit either."""
     noise = np.random.default_rng(2).uniform(-0.3, 0.3, (1, 40_000)).astype(np.float32)
