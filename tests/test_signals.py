@@ -40,6 +40,14 @@ class Interrupting(io.BytesIO):
         return super().write(*arguments)
 
 
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """A shell has what it starts in the background ignore Ctrl-C; not so here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def pressed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Interrupting, "pieces", 0)
