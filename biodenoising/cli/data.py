@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,15 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from biodenoising.cli import fetching
-from biodenoising.errors import BiodenoisingError, OptionError
+from biodenoising.cli.bars import errors_told
+from biodenoising.errors import OptionError
 
 if TYPE_CHECKING:
     from biodenoising.corpus.manifest import Row
     from biodenoising.corpus.sources.base import Source
     from biodenoising.corpus.sources.client import Client
 
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 TIERS = ("open", "copyleft", "noncommercial", "unclear")
 KINDS = ("vocal", "noise", "soundscape")
 
@@ -54,7 +52,7 @@ def show(name: str) -> None:
 
     from biodenoising.corpus.sources.catalogue import find_data_set
 
-    with _one_line():
+    with errors_told("biodenoise-data"):
         found = find_data_set(name)
         for key, value in {**asdict(found), "url": found.page}.items():
             if value not in ("", None, ()):
@@ -121,7 +119,7 @@ def get(
     NAME is a name of `biodenoise-data list`, or the path of a manifest (.jsonl) whose rows name
     addresses. A run that was interrupted goes on when the same command is given again.
     """
-    with _one_line():
+    with errors_told("biodenoise-data"):
         client = _client()
         if name.endswith(".jsonl"):
             from biodenoising.corpus.sources.url_manifest import UrlManifest
@@ -166,7 +164,7 @@ def xeno_canto(
     QUERY is in the service's own language, such as: gen:hyla type:song. A key is needed, in the
     environment variable XENO_CANTO_KEY; yours is shown at xeno-canto.org/account.
     """
-    with _one_line():
+    with errors_told("biodenoise-data"):
         client = _client()
         from biodenoising.corpus.sources.xeno_canto import XenoCanto
 
@@ -191,7 +189,7 @@ def inaturalist(
     tiers: tuple[str, ...],
 ) -> None:
     """Search iNaturalist for sounds of TAXON, a scientific name."""
-    with _one_line():
+    with errors_told("biodenoise-data"):
         client = _client()
         from biodenoising.corpus.sources.inaturalist import FREE, INaturalist
 
@@ -216,7 +214,7 @@ def zenodo(
     **labels: Any,
 ) -> None:
     """List or fetch the files of a Zenodo record, given by its number."""
-    with _one_line():
+    with errors_told("biodenoise-data"):
         client = _client()
         from biodenoising.corpus.manifest import Row
         from biodenoising.corpus.sources.zenodo import Zenodo
@@ -243,7 +241,7 @@ def folder(
 
     INPUT is not changed. Where OUTPUT is INPUT, nothing is copied and only the manifest is added.
     """
-    with _one_line():
+    with errors_told("biodenoise-data"):
         from biodenoising.corpus.manifest import Row
         from biodenoising.corpus.sources.folder import Folder
 
@@ -261,7 +259,7 @@ def check(manifest: Path, files: bool) -> None:
     from biodenoising.storage import printable
 
     wrong = good = 0
-    with _one_line():
+    with errors_told("biodenoise-data"):
         for number, row in check_manifest(manifest):
             problem = row if isinstance(row, str) else _wrong_file(row, manifest) if files else ""
             if problem:
@@ -283,7 +281,7 @@ def duplicates(folder: Path) -> None:
     from biodenoising.corpus.duplicates import find_duplicates
     from biodenoising.storage import printable
 
-    with _one_line():
+    with errors_told("biodenoise-data"):
         if not folder.is_dir():
             raise OptionError(f"{printable(folder)}: is no folder")
         paths = [
@@ -329,19 +327,6 @@ def _client() -> Client:
     from biodenoising.corpus.sources.client import Client
 
     return Client()
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Say errors in one line, and leave with the right exit code."""
-    try:
-        yield
-    except BiodenoisingError as error:
-        click.echo(f"biodenoise-data: {error}", err=True)
-        sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
-        click.echo("biodenoise-data: interrupted; the same command goes on from here", err=True)
-        sys.exit(EXIT_INTERRUPTED)
 
 
 def main() -> None:
