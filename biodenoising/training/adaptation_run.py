@@ -44,13 +44,15 @@ from biodenoising.training.adaptation_material import (
 from biodenoising.training.adaptation_survey import Survey
 from biodenoising.training.checks import Check
 from biodenoising.training.fine_tuning import (
-    fast_precision,
+    MIXTURES,
     tune,
     tuning_settings,
     write_between,
     write_model,
 )
+from biodenoising.training.precision import fast_precision
 from biodenoising.training.settings import TrainingSettings, what_counts
+from biodenoising.training.state import new_network
 from biodenoising.training.trainer import Progress, Summary
 
 PLAN, TRAINING, STEPS = "plan.json", "training", "steps"
@@ -112,7 +114,8 @@ class Run:
             plan["training_minutes"] = max(left, plan["minutes"] * LEAST_TRAINING_SHARE)
             _keep_plan(path, plan)
         if "precision" not in plan:
-            plan["precision"] = fast_precision(self.base)
+            network = new_network(tuning_settings(self.base, 1.0, "32-true"))
+            plan["precision"] = fast_precision(network, MIXTURES.samples)
             budget_s = 60 * plan["minutes"] * CHECK_SHARE
             plan["calls"] = affordable_calls(base, budget_s, len(SHARES))
             _keep_plan(path, plan)

@@ -8,7 +8,6 @@ ones lies a line; checkpoints along it are written to be compared.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from biodenoising.models.cards import Card
 from biodenoising.models.networks import save_checkpoint
 from biodenoising.training.adaptation_material import TIER, TRAIN
 from biodenoising.training.data import Material
+from biodenoising.training.precision import Precision
 from biodenoising.training.settings import (
     AverageSettings,
     CheckSettings,
@@ -47,7 +47,6 @@ MIXTURES = MixtureSettings(
 )  # fmt: skip
 CLIPS = ClipSettings(sets=(TRAIN,), tiers=(TIER,), refused_licences=(), held_back_tenths=0)
 NEVER = 10**9
-Precision = Any  # the literal of MachineSettings
 
 
 def tuning_settings(card: Card, minutes: float, precision: Precision) -> TrainingSettings:
@@ -68,26 +67,6 @@ def tuning_settings(card: Card, minutes: float, precision: Precision) -> Trainin
         checks=CheckSettings(every_steps=NEVER, held_back=OWN_CHECKS, own=0),
         machine=MachineSettings(precision=precision, workers=0, save_every_steps=25),
     )
-
-
-def fast_precision(card: Card) -> Precision:
-    """Return the precision in which this machine takes a step faster, by taking a few of either.
-
-    Raises ModelError where the card's arguments are not the network's.
-    """
-    if torch.cuda.is_available():
-        return "bf16-mixed"
-    network = new_network(tuning_settings(card, 1.0, "32-true"))
-    noisy = torch.randn(2, 1, MIXTURES.samples)
-    seconds = {}
-    for precision, lower in (("32-true", False), ("bf16-mixed", True)):
-        for _ in range(2):  # the first one of a kind prepares kernels and counts for nothing
-            begun = time.process_time()  # what else the machine does is not counted
-            with torch.autocast("cpu", torch.bfloat16, enabled=lower):
-                loss = network(noisy).float().square().mean()
-            loss.backward()
-            seconds[precision] = time.process_time() - begun
-    return min(seconds, key=lambda name: seconds[name])
 
 
 def tune(

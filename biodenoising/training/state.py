@@ -175,7 +175,8 @@ def load_weights(network: nn.Module, path: Path, *, grow: bool = False) -> None:
         counted = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}
         network.load_state_dict(counted | weights)
     except OSError as error:
-        raise TrainingError(f"{printable(path)}: no weights to read ({error.strerror})") from error
+        reason = error.strerror or "nothing is there"
+        raise TrainingError(f"{printable(path)}: no weights to read ({reason})") from error
     except (SafetensorError, RuntimeError) as error:
         raise TrainingError(
             f"{printable(path)}: not weights of this network ({' '.join(str(error).split())[:200]})"

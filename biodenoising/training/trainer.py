@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from biodenoising.errors import TrainingError
 from biodenoising.storage import append_line, close_torn_line, printable, whole_file
@@ -28,6 +28,7 @@ from biodenoising.training.checks import Check, improvement
 from biodenoising.training.curves import draw_curves
 from biodenoising.training.data import Batch, Material, batches_from
 from biodenoising.training.losses import loss_terms, weighted_sum
+from biodenoising.training.precision import fast_precision
 from biodenoising.training.remix import remix
 from biodenoising.training.schedule import first_beta, rate_share
 from biodenoising.training.settings import MachineSettings, TrainingSettings
@@ -87,22 +88,22 @@ def train(
     TrainingError for a loss that is not finite (the last checkpoint stays), for want of memory and
     for a checkpoint of another network.
     """
-    fabric = start_fabric(settings.machine)
     run = RunState(settings)
+    fabric = start_fabric(settings.machine, run.network, settings.mixtures.samples)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / CHECKPOINT).exists():
         changed = run.load(folder)
         observer(f"going on at step {run.step}")
         if changed:
             observer(f"other settings than before: {', '.join(changed)}")
-    run.machine = _machine(fabric, settings.machine)
+    run.machine = _machine(fabric)
     for name in (LOG, CHECKS):
         _forget_after(folder / name, run.step)
     with _naming_memory(settings):
         return _Loop(fabric, run, material, folder, observer).until_over(stop)
 
 
-def start_fabric(machine: MachineSettings) -> Fabric:
+def start_fabric(machine: MachineSettings, network: nn.Module, samples: int) -> Fabric:
     """Return Lightning's Fabric on the chosen device. Raises TrainingError where it is missing."""
     from lightning.fabric import Fabric  # takes seconds, and is not needed to refuse settings
 
@@ -114,7 +115,10 @@ def start_fabric(machine: MachineSettings) -> Fabric:
         device = next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[device]:
         raise TrainingError(f"there is no {device} device here; set machine.device to auto")
-    return Fabric(accelerator=device, devices=1, precision=machine.precision)
+    precision = machine.precision
+    if precision == "auto":
+        precision = fast_precision(network, samples, device)
+    return Fabric(accelerator=device, devices=1, precision=precision)
 
 
 class _Loop:
@@ -327,9 +331,9 @@ def _forget_after(path: Path, step: int) -> None:
         csv.writer(file, lineterminator="\n").writerows([*rows[:1], *kept])
 
 
-def _machine(fabric: Fabric, machine: MachineSettings) -> str:
+def _machine(fabric: Fabric) -> str:
     if fabric.device.type == "cuda":
         where = torch.cuda.get_device_name(fabric.device)
     else:
         where = f"{fabric.device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
-    return f"{where}, {machine.precision}"
+    return f"{where}, {fabric._precision.precision}"

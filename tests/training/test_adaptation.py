@@ -119,7 +119,7 @@ def begun(
     return out.with_name("mine.adapting")
 
 
-def _break_off(card: object) -> str:
+def _break_off(network: object, samples: int) -> str:
     raise KeyboardInterrupt
 
 

@@ -68,7 +68,7 @@ def patched() -> pytest.MonkeyPatch:
     with pytest.MonkeyPatch.context() as patch:
         plans = [TeacherPlan("noisereduce", (1.0, 2.0))]
         patch.setattr(adaptation_run, "usable_plans", lambda base: (plans, []))
-        patch.setattr(adaptation_run, "fast_precision", lambda card: "32-true")
+        patch.setattr(adaptation_run, "fast_precision", lambda network, samples: "32-true")
         patch.setattr(adaptation_run, "GATHER_SHARE", 1000)
         patch.setattr(adaptation_run, "SHARES", (0.5, 1.0))
         patch.setattr(adaptation_check, "SAMPLES", 16_000)

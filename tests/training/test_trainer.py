@@ -451,4 +451,4 @@ def test_a_finished_run_is_looked_at_again_but_not_changed(
 def test_a_device_that_is_missing_is_named(settings: Make) -> None:
     missing = "mps" if not torch.backends.mps.is_available() else "cuda"
     with pytest.raises(TrainingError, match=f"no {missing} device here"):
-        trainer.start_fabric(settings(machine={"device": missing}).machine)
+        trainer.start_fabric(settings(machine={"device": missing}).machine, torch.nn.Identity(), 1)

@@ -1,0 +1,39 @@
+"""In which precision this machine takes a step faster, found out by taking a few of either.
+
+Processors without products of bfloat16 compute them sixty times slower than those of float32.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["32-true", "bf16-mixed"]
+ROWS = 2
+
+
+def fast_precision(network: nn.Module, samples: int, device: str = "cpu") -> Precision:
+    """Return the faster one for waveforms of `samples` samples: graphics cards take bfloat16.
+
+    The network is left without gradients, and its running statistics as they were.
+    """
+    if device != "cpu":
+        return "bf16-mixed" if device == "cuda" else "32-true"
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    noisy = torch.randn(ROWS, 1, samples)
+    seconds: dict[Precision, float] = {}
+    offered: tuple[Precision, ...] = ("32-true", "bf16-mixed")
+    for precision in offered:
+        for _ in range(2):  # the first one of a kind prepares kernels and counts for nothing
+            begun = time.process_time()  # what else the machine does is not counted
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                loss = network(noisy).float().square().mean()
+            loss.backward()
+            seconds[precision] = time.process_time() - begun
+    network.zero_grad(set_to_none=True)
+    for name, buffer in network.named_buffers():
+        buffer.copy_(before[name])
+    return min(seconds, key=lambda name: seconds[name])
