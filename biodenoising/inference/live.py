@@ -22,7 +22,7 @@ from biodenoising.inference.arrays import MOST_CHANNELS, as_dtype, as_float, che
 from biodenoising.inference.level import Stage
 from biodenoising.inference.running_level import RunningLevel
 from biodenoising.inference.runtimes import Runtime
-from biodenoising.inference.stepping import Stepped, StepRuntime, Turns
+from biodenoising.inference.stepping import Stepped, Stepping, Turns
 from biodenoising.inference.waiting import Block, Waiting
 from biodenoising.models.cards import Card
 
@@ -179,7 +179,7 @@ def check_sound(sample_rate: float, channels: int) -> None:
 
 
 def live_stage(
-    card: Card, runtime: Runtime, stepper: StepRuntime | None, channels: int, rate: float
+    card: Card, runtime: Runtime, stepper: Stepping | None, channels: int, rate: float
 ) -> tuple[Stage, int]:
     """Return a model's stage for live sound and its latency in samples."""
     if stepper is not None:

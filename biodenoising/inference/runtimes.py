@@ -94,11 +94,7 @@ class OnnxRuntime:
         self._session = open_session(card, load_graph(card), threads=1)
         self._pool = ThreadPoolExecutor(self.rows) if self.rows > 1 else None
         self._card = card
-        self._grid = (
-            Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
-            if card.architecture == "masknet"
-            else None
-        )
+        self._grid = grid_of(card)
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
         """Return the denoised waveforms, (batch, samples)."""
@@ -121,11 +117,18 @@ class OnnxRuntime:
         try:
             made: list[Batch] = self._session.run(None, {"noisy": noisy})
         except session_errors() as error:
-            raise _mismatch(self._card, error) from error
+            raise mismatch(self._card, error) from error
         shapes = [np.shape(array) for array in made]
         if shapes != [noisy.shape] or made[0].dtype != noisy.dtype:
-            raise _mismatch(self._card, ValueError(f"outputs of shape {shapes} for {noisy.shape}"))
+            raise mismatch(self._card, ValueError(f"outputs of shape {shapes} for {noisy.shape}"))
         return made[0]
+
+
+def grid_of(card: Card) -> Grid | None:
+    """Return the grid on which a mask network is given spectra; None for other networks."""
+    if card.architecture != "masknet":
+        return None
+    return Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
 
 
 def open_session(card: Card, graph: bytes, threads: int) -> Any:
@@ -146,7 +149,7 @@ def open_session(card: Card, graph: bytes, threads: int) -> Any:
         options.add_external_initializers(list(weights), values)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except session_errors() as error:
-        raise _mismatch(card, error) from error
+        raise mismatch(card, error) from error
 
 
 @cache
@@ -185,7 +188,7 @@ class TorchRuntime:
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
-            raise _mismatch(card, error) from error
+            raise mismatch(card, error) from error
         self._network: Any = network.to(self._device).eval()
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
@@ -216,7 +219,8 @@ def _is_exception(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Exception)
 
 
-def _mismatch(card: Card, error: Exception) -> ModelError:
+def mismatch(card: Card, error: Exception) -> ModelError:
+    """Return the error for weights or a graph that are not what the card says."""
     reason = str(error).strip().splitlines()[-1][:200]
     return ModelError(
         f"model {card.name}: the weights do not fit the network its card describes ({reason})"

@@ -11,43 +11,98 @@ to `context` samples, starting from nothing, and takes over in a cross-fade.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from biodenoising.errors import ModelError
-from biodenoising.inference.runtimes import Batch, open_session
+from biodenoising.inference.runtimes import Batch, grid_of, mismatch, open_session, session_errors
 from biodenoising.inference.waiting import Block
 from biodenoising.models.cards import Card, Chunking
 from biodenoising.models.registry import load_steps
-from biodenoising.models.steps import Steps, demucs_steps
+from biodenoising.models.spectra import frames_of, waves_of
+from biodenoising.models.steps import Steps, steps_of
 
 States = dict[str, Batch]
 # A step of this many hops costs little more than ten single ones and holds some megabytes.
 MOST_HOPS = 64
+ENDS = INPUT_END, OUTPUT_END = "input_end", "output_end"
+
+
+class Stepping(Protocol):
+    """Something that is run step by step; what it remembers belongs to the streams."""
+
+    @property
+    def steps(self) -> Steps:
+        """How many samples a step takes and gives."""
+        ...
+
+    def run(self, noisy: Batch, states: States | None) -> tuple[Batch, States]:
+        """Return what a step of (rows, samples) gives and the states after it.
+
+        Before the first step, which takes `steps.first` samples or whole hops more, there are none.
+        """
+        ...
 
 
 class StepRuntime:
-    """The graph of a causal network's steps in ONNX Runtime; states belong to the streams."""
+    """The graph of a causal network's steps in ONNX Runtime.
+
+    A mask network's graph is given spectra. The input that is still in frames to come, and the
+    output that still lacks frames, are carried over beside the graph's own states.
+    """
 
     def __init__(self, card: Card, threads: int = 1) -> None:
-        steps = demucs_steps(card.arguments)
+        try:
+            steps, self._grid = steps_of(card.architecture, card.arguments), grid_of(card)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise mismatch(card, error) from error
         if steps is None:
             raise ModelError(f"model {card.name}: cannot be run step by step")
         self.steps: Steps = steps
+        self._card = card
         self._session = open_session(card, load_steps(card), threads)
         self._outputs = ["clean", *(f"{name}_out" for name in steps.states)]
 
-    def begin(self, rows: int) -> States:
-        """Return the states before the first step of `rows` waveforms."""
-        return {
-            name: np.zeros(shape, np.float32) for name, shape in self.steps.shapes(rows).items()
-        }
+    def run(self, noisy: Batch, states: States | None) -> tuple[Batch, States]:
+        """Return what a step of (rows, samples) gives and the states after it, as Stepping."""
+        rows, samples = noisy.shape
+        late = self.steps.first - self.steps.lead if states is None else 0
+        if self._grid is None:
+            shape = (rows, 1, samples - late)
+            clean, kept = self._compute(noisy[:, None], states, shape)
+            return clean[:, 0], kept
+        margin = self._grid.margin
+        ends = states or dict.fromkeys(ENDS, np.zeros((rows, margin), np.float32))
+        heard = np.concatenate([ends[INPUT_END], noisy], axis=1)
+        spectra = frames_of(heard, self._grid)
+        masked, kept = self._compute(spectra, states, spectra.shape)
+        waves = waves_of(masked, self._grid)
+        waves[:, :margin] += ends[OUTPUT_END]
+        kept |= {INPUT_END: heard[:, -margin:], OUTPUT_END: waves[:, -margin:]}
+        # What comes out first lies before the sound's beginning.
+        return waves[:, late:-margin], kept
 
-    def run(self, noisy: Batch, states: States) -> tuple[Batch, States]:
-        """Return what a step of (rows, samples) gives and the states after it."""
-        given = {"noisy": noisy[:, None], **states}
-        clean, *kept = self._session.run(self._outputs, given)
-        return clean[:, 0], dict(zip(self.steps.states, kept, strict=True))
+    def _compute(
+        self, noisy: Batch, states: States | None, shape: tuple[int, ...]
+    ) -> tuple[Batch, States]:
+        """Run the graph, which may be a stranger's: it gives `shape`; no state grows."""
+        shapes = self.steps.shapes(len(noisy))
+        failures: tuple[type[Exception], ...] = (*session_errors(), MemoryError)
+        try:
+            if states is None:
+                given = {name: np.zeros(each, np.float32) for name, each in shapes.items()}
+            else:
+                given = {name: states[name] for name in shapes}
+            clean, *kept = self._session.run(self._outputs, {"noisy": noisy, **given})
+        except failures as error:
+            raise mismatch(self._card, error) from error
+        after: States = dict(zip(self.steps.states, kept, strict=True))
+        fit = states is None or all(np.shape(after[name]) == given[name].shape for name in after)
+        if np.shape(clean) != shape or clean.dtype != noisy.dtype or not fit:
+            made = [np.shape(array) for array in (clean, *kept)]
+            raise mismatch(self._card, ValueError(f"a step gives {made} for {noisy.shape}"))
+        return clean, after
 
 
 @dataclass(frozen=True)
@@ -69,12 +124,12 @@ class Turns:
 class Stepped:
     """Run a stream of blocks, (channels, samples), through a causal network."""
 
-    def __init__(self, runtime: StepRuntime, turns: Turns, channels: int) -> None:
+    def __init__(self, runtime: Stepping, turns: Turns, channels: int) -> None:
         self._runtime, self._steps, self._turns = runtime, runtime.steps, turns
         self._input = np.zeros((channels, 0), np.float32)  # from hop _done on
         self._received = self._returned = 0
         self._done = 0  # hops done
-        self._states = runtime.begin(channels)
+        self._states: States | None = None
         self._successor: States | None = None
 
     def push(self, block: Block) -> Block:
@@ -103,11 +158,9 @@ class Stepped:
 
     def _advance(self, hops: int) -> Block:
         turns, place = self._turns, self._done % self._turns.period
-        clean, self._states = self._step(self._states, hops, fresh=self._done == 0)
-        if self._done and place == 0:
-            self._successor = self._runtime.begin(len(clean))
-        if self._successor is not None:
-            heard, self._successor = self._step(self._successor, hops, fresh=place == 0)
+        clean, self._states = self._step(self._states, hops)
+        if self._done >= turns.period and place < turns.context + turns.fade:
+            heard, self._successor = self._step(self._successor, hops)
             if place >= turns.context:
                 clean = self._faded(clean, heard, place - turns.context)
             if place + hops == turns.context + turns.fade:
@@ -117,11 +170,11 @@ class Stepped:
         self._input = self._input[:, hops * self._steps.hop :]
         return clean
 
-    def _step(self, states: States, hops: int, *, fresh: bool) -> tuple[Block, States]:
+    def _step(self, states: States | None, hops: int) -> tuple[Block, States]:
         """Run `hops` hops; a fresh network takes its first step with the first of them."""
         steps = self._steps
         end = steps.first + (hops - 1) * steps.hop
-        start = 0 if fresh else steps.first - steps.hop
+        start = 0 if states is None else steps.first - steps.hop
         return self._runtime.run(self._input[:, start:end], states)
 
     def _faded(self, old: Block, new: Block, hops: int) -> Block:

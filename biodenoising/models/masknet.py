@@ -10,6 +10,7 @@ says which of the two is heard. No part of it knows a frequency in Hz: it works 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from biodenoising.models.spectra import Grid
 COMPRESSION = 0.3
 SLOPE = 0.2  # of the activation below zero; a learnt one costs a tenth of the training
 SMALLEST = 1e-6  # power of a bin below which its phase says nothing
+Between = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,22 +100,28 @@ class MaskNet(nn.Module):
         """Denoise waveforms of unit level and a whole number of hops, (batch, 1, samples)."""
         return self.synthesize(self.masked(self.analyze(noisy)), noisy.shape[-1])
 
-    def masked(self, spectra: Tensor) -> Tensor:
+    def masked(self, spectra: Tensor, between: Between | None = None) -> Tensor:
         """Mask folded spectra, (batch, 2 parts, 1 + fold, frames, bands) in and out.
 
         Parts are real and imaginary; the short transform comes before the bins of the long one.
+        `between` takes the place of what passes from frame to frame: `self.between`.
         """
         x = features_of(spectra)
         skips = []
         for down in self.down:
             x = down(x)
             skips.append(x)
-        x = x + self.near(F.pad(x, (0, 0, 2, 0)) if self.settings.causal else x)
-        for block in self.blocks:
-            x = block(x)
+        x = (between or self.between)(x)
         for up, skip in zip(reversed(list(self.up)), reversed(skips), strict=True):
             x = up(torch.cat([x, skip], dim=1))
         return apply_masks(spectra, x, self.settings.floor)
+
+    def between(self, x: Tensor) -> Tensor:
+        """Return what encoder hands to decoder: here alone frames hear each other."""
+        x = x + self.near(F.pad(x, (0, 0, 2, 0)) if self.settings.causal else x)
+        for block in self.blocks:
+            x = block(x)
+        return x
 
     def analyze(self, noisy: Tensor) -> Tensor:
         """Return the folded spectra of waveforms, scaled so that white noise has unit power."""

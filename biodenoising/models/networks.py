@@ -24,7 +24,8 @@ from biodenoising.models.cleanunet import CleanUNet, CleanUNetSettings
 from biodenoising.models.demucs import Demucs, DemucsSettings
 from biodenoising.models.demucs_steps import DemucsSteps
 from biodenoising.models.masknet import MaskNet, MaskNetSettings
-from biodenoising.models.steps import demucs_steps
+from biodenoising.models.masknet_steps import MaskNetSteps
+from biodenoising.models.steps import steps_of
 from biodenoising.storage import sha256_of, whole_file
 
 ONNX_OPSET = 17
@@ -49,7 +50,7 @@ def build_network(architecture: str, arguments: dict[str, Any]) -> Network:
 def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -> Card:
     """Write NAME.safetensors, NAME.onnx and NAME.json; return the card with hashes filled in.
 
-    A causal Demucs also gets NAME.steps.onnx, for live sound.
+    A causal Demucs or mask network also gets NAME.steps.onnx, for live sound.
 
     `half` stores float16; every value is rounded once here, so both runtimes get the same.
     """
@@ -100,26 +101,37 @@ def export_graph(network: Network) -> bytes:
 
 
 def export_steps(network: Network) -> bytes | None:
-    """Return the graph of a causal Demucs' steps, as models.steps says; None for other networks.
+    """Return the graph of a causal network's steps, as models.steps says; None where it has none.
 
-    Its inputs are `noisy` and the states, its outputs `clean` and each state as NAME_out.
+    Its inputs are `noisy` and the states, its outputs `clean` and each state as NAME_out. `noisy`
+    and `clean` are of the shapes that export_graph tells.
     """
-    if not isinstance(network, Demucs):
+    if isinstance(network, CleanUNet):
         return None
-    steps = demucs_steps(dataclasses.asdict(network.settings))
+    masks = isinstance(network, MaskNet)
+    architecture = "masknet" if masks else "demucs"
+    steps = steps_of(architecture, dataclasses.asdict(network.settings))
     if steps is None:
         return None
-    traced = DemucsSteps(copy.deepcopy(network)).eval()
+    first, noisy = torch.zeros(1, 1, steps.first), torch.zeros(1, 1, 2 * steps.hop)
+    traced: nn.Module
+    if isinstance(network, MaskNet):
+        first, noisy = network.analyze(first), network.analyze(noisy)
+        traced = MaskNetSteps(copy.deepcopy(network)).eval()
+    else:
+        traced = DemucsSteps(copy.deepcopy(network)).eval()
     given = [torch.zeros(shape) for shape in steps.shapes(1).values()]
     # Traced at a later step, where no state is empty that ever holds something.
     with torch.inference_mode():
-        _, *given = traced(torch.zeros(1, 1, steps.first), *given)
-    axes: dict[str, dict[int, str]] = {name: {0: "batch", 2: name} for name in ("noisy", "clean")}
+        _, *given = traced(first, *given)
+    free = 3 if masks else 2
+    axes: dict[str, dict[int, str]] = {
+        name: {0: "batch", free: name} for name in ("noisy", "clean")
+    }
     for name, axis in steps.axes.items():
         for end in ("", "_out"):
-            axes[name + end] = {axis: "batch"} if axis else {0: "batch", 2: name}
+            axes[name + end] = {axis: "batch"} if axis or masks else {0: "batch", 2: name}
     kept = [f"{name}_out" for name in steps.states]
-    noisy = torch.zeros(1, 1, 2 * steps.hop)
     clones = tuple(state.clone() for state in given)
     return _export(traced, (noisy, *clones), ["noisy", *steps.states], ["clean", *kept], axes)
 

@@ -1,11 +1,13 @@
 """The mask network's two spectra on one grid, without torch: what ONNX Runtime is given.
 
-The same transforms as models.masknet.MaskNet.analyze and synthesize; a test holds them equal.
+The same transforms as models.masknet.MaskNet.analyze and synthesize; a test holds them equal. Sound
+that comes bit by bit goes through `frames_of` and `waves_of`, its ends kept between two calls.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,32 +46,52 @@ def analyze(noisy: Samples, grid: Grid) -> Samples:
     Shape: (rows, samples), a whole number of hops, to (rows, 2, 1 + fold, frames, bands): real
     and imaginary parts; the short transform, then the long one's bins.
     """
-    padded = np.pad(noisy, ((0, 0), (grid.margin, grid.margin)))
+    return frames_of(np.pad(noisy, ((0, 0), (grid.margin, grid.margin))), grid)
+
+
+def frames_of(heard: Samples, grid: Grid) -> Samples:
+    """Return the folded spectra of all frames in (rows, samples), a whole number of hops.
+
+    A frame begins every hop; whoever has more sound later keeps the last `grid.margin` samples.
+    """
     inset = (grid.long - grid.short) // 2
-    short = _transform(padded[:, inset : padded.shape[1] - inset], grid.short, grid.hop)
-    long = _transform(padded, grid.long, grid.hop)
+    short = _transform(heard[:, inset : heard.shape[1] - inset], grid.short, grid.hop)
+    long = _transform(heard, grid.long, grid.hop)
     folded = long.reshape(*long.shape[:2], grid.bands, grid.fold).transpose(0, 3, 1, 2)
-    both = np.concatenate([short[:, None], folded], axis=1)
-    return np.stack([both.real, both.imag], axis=1)
+    spectra = np.empty((len(heard), 2, 1 + grid.fold, *short.shape[1:]), np.float32)
+    spectra[:, 0, 0], spectra[:, 1, 0] = short.real, short.imag
+    spectra[:, 0, 1:], spectra[:, 1, 1:] = folded.real, folded.imag
+    return spectra
 
 
 def synthesize(spectra: Samples, samples: int, grid: Grid) -> Samples:
     """Return the waveforms, (rows, samples), of folded spectra."""
+    return waves_of(spectra, grid)[:, grid.margin : grid.margin + samples]
+
+
+def waves_of(spectra: Samples, grid: Grid) -> Samples:
+    """Return the sum of all frames' waves, where `frames_of` heard them.
+
+    The last `grid.margin` samples lack what later frames add to them.
+    """
     both = spectra[:, 0] + 1j * spectra[:, 1]
     long = both[:, 1:].transpose(0, 2, 3, 1).reshape(*both[:, 0].shape[:2], -1)
     inset = (grid.long - grid.short) // 2
-    heard = _inverse(long, grid.long, grid.hop, grid.margin, samples)
-    heard += _inverse(both[:, 0], grid.short, grid.hop, grid.margin - inset, samples)
+    heard = _inverse(long, grid.long, grid.hop)
+    heard[:, inset : heard.shape[1] - inset] += _inverse(both[:, 0], grid.short, grid.hop)
     return heard
 
 
 def _transform(padded: Samples, size: int, hop: int) -> NDArray[np.complex64]:
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::hop]
-    bins: NDArray[np.complex64] = fft.rfft(frames * _window(size), axis=2)
+    hops = padded.reshape(len(padded), -1, hop)
+    count, steps = hops.shape[1] - size // hop + 1, size // hop
+    frames = np.concatenate([hops[:, step : step + count] for step in range(steps)], axis=2)
+    frames *= _window(size)
+    bins: NDArray[np.complex64] = fft.rfft(frames, axis=2)
     return bins[:, :, :-1] * np.float32((size / 2) ** -0.5)
 
 
-def _inverse(bins: NDArray[np.complex64], size: int, hop: int, start: int, samples: int) -> Samples:
+def _inverse(bins: NDArray[np.complex64], size: int, hop: int) -> Samples:
     # The highest bin is not used: its place is filled up with zero.
     frames = fft.irfft(bins * np.float32((size / 2) ** 0.5), n=size, axis=2)
     frames = frames * (_window(size) * np.float32(2 * hop / size))
@@ -78,9 +100,12 @@ def _inverse(bins: NDArray[np.complex64], size: int, hop: int, start: int, sampl
     waves = np.zeros((rows, count + steps - 1, hop), np.float32)
     for step in range(steps):
         waves[:, step : step + count] += hops[:, :, step]
-    return waves.reshape(rows, -1)[:, start : start + samples]
+    return waves.reshape(rows, -1)
 
 
+@cache
 def _window(size: int) -> Samples:
     """Return the square root of a periodic Hann window, as torch's to the last bit but few."""
-    return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+    window.flags.writeable = False  # everybody gets the same one
+    return window

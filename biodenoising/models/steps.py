@@ -1,4 +1,4 @@
-"""How a causal Demucs is run step by step: how many samples a step takes, and what is carried over.
+"""How a causal network is run step by step: how many samples a step takes, what is carried over.
 
 Pure integer arithmetic without torch, because the ONNX path needs it as well. A step hands every
 layer the end of its last input, so that the steps' outputs joined are the whole recording's output.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SINC_ZEROS = 56  # taps to either side of the half-sample kernel
+MOST_BLOCKS = 64  # of a mask network; a card may be a stranger's
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,35 @@ class Steps:
             name: (*shape[: self.axes[name]], batch, *shape[self.axes[name] :])
             for name, shape in self.states.items()
         }
+
+
+def steps_of(architecture: str, arguments: dict[str, Any]) -> Steps | None:
+    """Return the steps of a network with a card's arguments; None where it has none."""
+    if architecture == "demucs":
+        return demucs_steps(arguments)
+    if architecture == "masknet":
+        return masknet_steps(arguments)
+    return None
+
+
+def masknet_steps(arguments: dict[str, Any]) -> Steps | None:
+    """Return the steps of a mask network; None where it is not causal.
+
+    Frame n ends with sample (n + 1) * hop and is the last to be felt in the output's hop that
+    begins a long window earlier. The states are those of the graph, which is given spectra; the
+    ends of the sound are inference.stepping's.
+    """
+    hop, short, long = (int(arguments[key]) for key in ("hop", "short", "long"))
+    blocks, channels = int(arguments["blocks"]), arguments["channels"]
+    if not arguments["causal"] or hop < 1 or short != 2 * hop or long < short or long % short:
+        return None
+    if not 0 < blocks <= MOST_BLOCKS:
+        return None
+    width, bands, along = int(channels[-1]), short // 2 >> len(channels), int(arguments["along"])
+    states: dict[str, tuple[int, ...]] = {"near": (width, 2, bands)}
+    for block in range(blocks):
+        states[f"hidden{block}"] = states[f"cell{block}"] = (bands, along)
+    return Steps(long, hop, hop, states, dict.fromkeys(states, 0))
 
 
 def demucs_steps(arguments: dict[str, Any]) -> Steps | None:

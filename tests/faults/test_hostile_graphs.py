@@ -15,7 +15,10 @@ from test_generated_models import own, vouch
 
 from biodenoising import Denoiser
 from biodenoising.errors import ModelError
+from biodenoising.models.cards import Card, Chunking, read_card
 from biodenoising.models.graphs import operators
+from biodenoising.models.registry import verify_model
+from biodenoising.storage import sha256_of
 
 onnx = pytest.importorskip("onnx")
 helper, FLOAT, INT64, BOOL = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, 9
@@ -190,6 +193,98 @@ def test_operators_are_read_as_onnx_reads_them(tiny_model) -> None:
     wanted = [(n.op_type, n.domain) for n in onnx.load_from_string(graph).graph.node]
     assert list(operators(graph)) == wanted
     assert len(wanted) > 20
+
+
+# What becomes of an output of a mask network's steps: its name and the last nodes, from `whole`.
+STEPS: dict[str, tuple[str, list[Any]]] = {
+    "harmless": ("clean", [node("Identity", ["whole"])]),
+    "a loop": ("clean", [node("Loop", ["whole"])]),
+    "a memory that grows": (
+        "near_out", [node("Concat", ["whole", "whole"], ["near_out"], axis=2)],
+    ),
+    "a memory of whole numbers": ("near_out", [node("Cast", ["whole"], ["near_out"], to=INT64)]),
+    "a memory of text": ("hidden0_out", [node("Cast", ["whole"], ["hidden0_out"], to=8)]),
+    "a memory by another name": ("near_out", [node("Identity", ["whole"], ["far_out"])]),
+    "more sound": ("clean", [node("Concat", ["whole", "whole"], axis=3)]),
+    "other parts": ("clean", [node("Transpose", ["whole"], perm=[0, 2, 1, 3, 4])]),
+    "whole numbers": ("clean", [node("Cast", ["whole"], to=INT64)]),
+    "a missing input": ("clean", [node("Add", ["whole", "nothing"])]),
+}  # fmt: skip
+
+
+def masks(folder: Path) -> Path:
+    """Write a causal mask network; return its card's path."""
+    from biodenoising.models.networks import build_network, save_checkpoint
+
+    sizes = {"short": 64, "long": 256, "hop": 32, "channels": (4, 6), "across": 4, "along": 4}
+    network = build_network("masknet", {**sizes, "causal": True})
+    card = Card("masks", "masknet", "", "", 16_000, Chunking(4_096, 512, 256, 128))
+    save_checkpoint(network, card, folder, half=False)
+    return folder / "masks.json"
+
+
+def change(card: Path, **values: Any) -> None:
+    card.write_text(json.dumps(json.loads(card.read_text()) | values))
+
+
+def live(card: Path) -> np.ndarray:
+    stream = Denoiser(card).stream(16_000)
+    parts = [stream.feed(NOISE[start : start + 500]) for start in range(0, len(NOISE), 500)]
+    return np.concatenate([*parts, stream.flush()])[stream.latency :]
+
+
+@pytest.mark.parametrize("what", STEPS)
+def test_a_hostile_step_is_refused(tmp_path, what) -> None:
+    card, (output, last) = masks(tmp_path), STEPS[what]
+    before = live(card)
+    made = onnx.load(card.with_suffix(".steps.onnx"), load_external_data=False)
+    for each in made.graph.node:
+        for names in (each.input, each.output):
+            names[:] = ["whole" if name == output else name for name in names]
+    made.graph.node.extend(last)
+    (changed,) = (each for each in made.graph.output if each.name == output)
+    changed.name = last[-1].output[0]
+    changed.type.tensor_type.ClearField("shape")
+    if last[-1].op_type == "Cast":
+        changed.type.tensor_type.elem_type = last[-1].attribute[0].i
+    card.with_suffix(".steps.onnx").write_bytes(made.SerializeToString())
+    change(card, steps_sha256=sha256_of(card.with_suffix(".steps.onnx")))
+    if what == "harmless":
+        np.testing.assert_array_equal(live(card), before)
+        return
+    with pytest.raises(ModelError) as refusal:
+        live(card)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"hop": 0, "short": 0}, {"hop": -32}, {"long": 100}, {"blocks": 10**12}, {"blocks": None},
+        {"channels": []}, {"channels": [10**12]}, {"channels": [-1]}, {"channels": "many"},
+        {"along": 10**15}, {"causal": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_steps_that_no_card_has_are_refused(tmp_path, arguments) -> None:
+    card = masks(tmp_path)
+    change(card, arguments=json.loads(card.read_text())["arguments"] | arguments)
+    with pytest.raises(ModelError):
+        live(card)
+
+
+def test_a_damaged_step_is_refused_and_verified(tmp_path) -> None:
+    card = masks(tmp_path)
+    path = card.with_suffix(".steps.onnx")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="damaged"):
+        live(card)
+    with pytest.raises(ModelError, match="damaged"):
+        verify_model(read_card(card))
+    path.unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        live(card)
 
 
 @pytest.mark.parametrize("rate", [0, -1, 8_000, 48_000, 10**9])

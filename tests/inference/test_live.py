@@ -14,11 +14,7 @@ from hypothesis import strategies as st
 from biodenoising import AudioValueError, Denoiser, OptionError, list_models
 from biodenoising.inference.live import FADE, HOP, Window, Windowed
 from biodenoising.inference.running_level import RunningLevel
-from biodenoising.inference.runtimes import OnnxRuntime
-from biodenoising.inference.stepping import States, Stepped, StepRuntime, Turns
 from biodenoising.inference.waiting import Block
-from biodenoising.models.cards import Chunking, read_card
-from biodenoising.models.steps import Steps, demucs_steps
 
 RATE = 16_000
 SAME = 1e-4  # of full scale: what the order of float32 sums may change
@@ -26,7 +22,7 @@ SHIPPED = [name for name in list_models() if not name.startswith("noisereduce")]
 
 
 class Same:
-    """A stage that passes everything on."""
+    """A stage that passes joined on."""
 
     def push(self, block: Block) -> Block:
         return block
@@ -55,111 +51,6 @@ def run(denoiser: Denoiser, audio: np.ndarray, blocks: list[int]) -> np.ndarray:
     return joined[:, stream.latency :]
 
 
-# --- a causal network, step by step --------------------------------------------------------------
-
-
-def test_steps_give_what_the_whole_network_gives(tiny_model: Path) -> None:
-    """The graph of the steps against the graph of the whole, level and all else left out."""
-    card = read_card(tiny_model)
-    endless = Turns(context=1, fade=1, period=10**6)
-    audio = noise(2, 20_000)
-    stage = Stepped(StepRuntime(card), endless, 2)
-    stepped = np.concatenate(
-        [*(stage.push(audio[:, i : i + 333]) for i in range(0, 20_000, 333)), stage.flush()], axis=1
-    )
-    behind = np.pad(audio, ((0, 0), (0, 2_000)))
-    whole = OnnxRuntime(card).run(behind, RATE)[:, :20_000]
-    np.testing.assert_allclose(stepped, whole, atol=SAME * np.abs(whole).max())
-
-
-class Numbering:
-    """Networks that give their own number, and check that they hear everything in turn."""
-
-    steps = Steps(first=13, lead=3, hop=5, states={}, axes={})
-
-    def __init__(self) -> None:
-        self.begun: list[int] = []  # where each one began
-        self.count = 0
-
-    def begin(self, rows: int) -> States:
-        self.count += 1
-        return {"number": np.array([self.count - 1, -1])}
-
-    def run(self, noisy: Block, states: States) -> tuple[Block, States]:
-        number, expected = states["number"]
-        first, size = int(noisy[0, 0]), noisy.shape[1]
-        if expected < 0:
-            self.begun.append(first)
-        else:
-            assert first == expected
-        np.testing.assert_array_equal(noisy[0], first + np.arange(size))
-        given = size - (self.steps.first - self.steps.lead if expected < 0 else 0)
-        after = {"number": np.array([number, first + size])}
-        return np.full((1, given), number, np.float32), after
-
-
-@pytest.mark.parametrize("block", [1, 7, 1_000])
-def test_every_network_has_its_turn_after_its_context(block: int) -> None:
-    turns, runtime = Turns(context=4, fade=2, period=10), Numbering()
-    stage = Stepped(runtime, turns, 1)
-    audio = np.arange(250, dtype=np.float32)[None]
-    clean = np.concatenate([stage.push(audio[:, i : i + block]) for i in range(0, 250, block)], 1)[
-        0
-    ]
-    # Hop n gives the outputs from 5 n - 2 on; the successor begins with hop 10.
-    assert runtime.begun == [0, 50, 100, 150, 200]
-    for number in range(1, 4):
-        fade = slice(50 * number + 18, 50 * number + 28)
-        rise = np.sin(0.5 * np.pi * (np.arange(10) + 0.5) / 10) ** 2
-        np.testing.assert_allclose(clean[fade], number - 1 + rise, atol=1e-6)
-        assert (clean[fade.stop : fade.stop + 40] == number).all()
-    assert (clean[:68] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [({"causal": False}, "hears ahead"), ({"upsample": 8}, "no whole number of samples")],
-)
-def test_networks_without_steps(change: dict[str, object], reason: str) -> None:
-    arguments = {
-        "hidden": 4, "depth": 5, "kernel": 8, "stride": 4, "growth": 2, "upsample": 4,
-        "causal": True,
-    }  # fmt: skip
-    assert demucs_steps(arguments) is not None
-    assert demucs_steps(arguments | change) is None, reason
-
-
-@pytest.mark.parametrize("upsample", [1, 2, 4])
-@pytest.mark.parametrize("depth", [3, 5])
-def test_steps_of_other_sizes(upsample: int, depth: int, tmp_path: Path) -> None:
-    import torch
-
-    from biodenoising.models.cards import Card
-    from biodenoising.models.demucs import Demucs, DemucsSettings
-    from biodenoising.models.networks import save_checkpoint
-
-    torch.manual_seed(0)
-    network = Demucs(DemucsSettings(hidden=2, depth=depth, upsample=upsample))
-    card = save_checkpoint(
-        network, Card("small", "demucs", "", "", RATE, Chunking(9_000, 0, 0)), tmp_path, half=False
-    )
-    if not card.steps_sha256:
-        assert demucs_steps(card.arguments) is None
-        return
-    runtime = StepRuntime(card)
-    steps, audio = runtime.steps, noise(1, 5_000)
-    states, parts, position = runtime.begin(1), [], 0
-    while position + steps.first <= 5_000:
-        size = steps.first if not parts else steps.hop
-        clean, states = runtime.run(audio[:, position : position + size], states)
-        assert clean.shape[1] == (steps.lead if not parts else steps.hop)
-        parts.append(clean)
-        position += size
-    joined = np.concatenate(parts, axis=1)
-    whole = OnnxRuntime(card).run(np.pad(audio, ((0, 0), (0, 3_000))), RATE)
-    np.testing.assert_allclose(joined, whole[:, : joined.shape[1]], atol=1e-5)
-
-
 # --- streams -------------------------------------------------------------------------------------
 
 
@@ -170,17 +61,17 @@ def test_steps_of_other_sizes(upsample: int, depth: int, tmp_path: Path) -> None
     blocks=st.lists(st.integers(100, 3_000), min_size=1, max_size=4),
 )
 def test_blocks_do_not_change_what_is_heard(
-    tiny_model: Path, samples: int, channels: int, blocks: list[int]
+    causal_model: Path, samples: int, channels: int, blocks: list[int]
 ) -> None:
-    denoiser = Denoiser(tiny_model)
+    denoiser = Denoiser(causal_model)
     audio = noise(channels, samples)
     whole = run(denoiser, audio, [10**6])
     np.testing.assert_allclose(run(denoiser, audio, blocks), whole, atol=SAME)
 
 
-def test_single_samples_are_blocks(tiny_model: Path) -> None:
+def test_single_samples_are_blocks(causal_model: Path) -> None:
     audio = noise(1, 1_500)
-    denoiser = Denoiser(tiny_model)
+    denoiser = Denoiser(causal_model)
     np.testing.assert_allclose(run(denoiser, audio, [1]), run(denoiser, audio, [10**6]), atol=SAME)
 
 
@@ -233,8 +124,8 @@ def test_shipped_models_do_live_nearly_what_they_do_offline(model: str) -> None:
     assert gain_db(live) > max(3.0, gain_db(offline) - 3.0)
 
 
-def test_channels_and_streams_are_independent(tiny_model: Path) -> None:
-    denoiser = Denoiser(tiny_model)
+def test_channels_and_streams_are_independent(causal_model: Path) -> None:
+    denoiser = Denoiser(causal_model)
     audio = noise(3, 6_000)
     together = run(denoiser, audio, [500])
     for channel in range(3):
@@ -253,8 +144,8 @@ def test_channels_and_streams_are_independent(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "float64", "uint8"])
-def test_dtype_and_scale_are_kept(tiny_model: Path, dtype: str) -> None:
-    denoiser = Denoiser(tiny_model)
+def test_dtype_and_scale_are_kept(causal_model: Path, dtype: str) -> None:
+    denoiser = Denoiser(causal_model)
     audio = noise(1, 4_000)[0]
     whole = run(denoiser, audio[None], [4_000])[0]
     stream = denoiser.stream(RATE)
@@ -268,16 +159,16 @@ def test_dtype_and_scale_are_kept(tiny_model: Path, dtype: str) -> None:
     np.testing.assert_allclose((joined.astype(float) - middle) / scale, whole, atol=tolerance)
 
 
-def test_mix_zero_only_delays(tiny_model: Path) -> None:
+def test_mix_zero_only_delays(causal_model: Path) -> None:
     audio = noise(2, 3_000)
-    stream = Denoiser(tiny_model).stream(RATE, 2, mix=0.0)
+    stream = Denoiser(causal_model).stream(RATE, 2, mix=0.0)
     joined = np.concatenate([stream.feed(audio), stream.flush()], axis=1)
     np.testing.assert_allclose(joined[:, stream.latency :], audio, atol=1e-7)
 
 
-def test_silence_stays_silent_and_ends(tiny_model: Path) -> None:
+def test_silence_stays_silent_and_ends(causal_model: Path) -> None:
     audio = np.zeros((1, 20_000), np.float32)
-    assert not run(Denoiser(tiny_model), audio, [700]).any()
+    assert not run(Denoiser(causal_model), audio, [700]).any()
 
 
 def test_what_is_no_block_is_refused(tiny_model: Path) -> None:
@@ -337,9 +228,9 @@ def test_windows_join_without_a_trace(samples: int, block: int, window: Window) 
     np.testing.assert_allclose(joined, audio, atol=1e-6)
 
 
-def test_a_model_without_steps_is_heard_in_short_windows(tiny_model: Path) -> None:
+def test_a_model_without_steps_is_heard_in_short_windows(causal_model: Path) -> None:
     """A causal network gives the same in either way, but for where it starts afresh."""
-    denoiser = Denoiser(tiny_model)
+    denoiser = Denoiser(causal_model)
     with_steps = denoiser.stream(RATE)
     denoiser.card = dataclasses.replace(denoiser.card, steps_sha256="")
     denoiser._stepper = None
