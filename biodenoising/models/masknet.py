@@ -23,6 +23,7 @@ COMPRESSION = 0.3
 SLOPE = 0.2  # of the activation below zero; a learnt one costs a tenth of the training
 SMALLEST = 1e-6  # power of a bin below which its phase says nothing
 Between = Callable[[Tensor], Tensor]
+Memory = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class MaskNet(nn.Module):
         """Return what encoder hands to decoder: here alone frames hear each other."""
         x = x + self.near(F.pad(x, (0, 0, 2, 0)) if self.settings.causal else x)
         for block in self.blocks:
-            x = block(x)
+            x, _ = block(x)
         return x
 
     def analyze(self, noisy: Tensor) -> Tensor:
@@ -247,25 +248,31 @@ class DualPath(nn.Module):
         self.across = Path(width, across, both_ways=True)
         self.along = Path(width, along if causal else along // 2, both_ways=not causal)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: (batch, width, frames, bands) in and out."""
+    def forward(self, x: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+        """Return (batch, width, frames, bands) as it came in, and the memory after its frames.
+
+        Shape: memory, of the recurrence along time before the first frame, (1, batch * bands,
+        along) twice.
+        """
         batch, width, frames, bands = x.shape
-        x = x.permute(0, 2, 3, 1)
-        x = self.across(x.reshape(batch * frames, bands, width)).view(batch, frames, bands, width)
-        x = x.transpose(1, 2)
-        x = self.along(x.reshape(batch * bands, frames, width)).view(batch, bands, frames, width)
-        return x.permute(0, 3, 2, 1)
+        # Steps come first, then rows: so runtimes want recurrences, and turn nothing twice.
+        x = x.permute(3, 0, 2, 1).reshape(bands, batch * frames, width)
+        x, _ = self.across(x)
+        x = x.view(bands, batch, frames, width).permute(2, 1, 0, 3)
+        x, memory = self.along(x.reshape(frames, batch * bands, width), memory)
+        return x.view(frames, batch, bands, width).permute(1, 3, 0, 2), memory
 
 
 class Path(nn.Module):
-    """A recurrence, a projection, layer norm and the residual; (rows, steps, width)."""
+    """A recurrence, a projection, layer norm and the residual; (steps, rows, width)."""
 
     def __init__(self, width: int, hidden: int, *, both_ways: bool) -> None:
         super().__init__()
-        self.recurrence = nn.LSTM(width, hidden, batch_first=True, bidirectional=both_ways)
+        self.recurrence = nn.LSTM(width, hidden, bidirectional=both_ways)
         self.project = nn.Linear(hidden * (2 if both_ways else 1), width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the rows with what the recurrence adds to them."""
-        return x + self.norm(self.project(self.recurrence(x)[0]))
+    def forward(self, x: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+        """Return the rows with what the recurrence adds to them, and its memory."""
+        heard, memory = self.recurrence(x, memory)
+        return x + self.norm(self.project(heard)), memory

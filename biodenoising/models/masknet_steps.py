@@ -33,9 +33,10 @@ class MaskNetSteps(nn.Module):
             kept.append(near)
             blocks: list[Any] = list(self.network.blocks)
             pairs = zip(memories[::2], memories[1::2], strict=True)
-            for block, memory in zip(blocks, pairs, strict=True):
-                x, memory = _dual_path(block, x, memory)
-                kept.extend(memory)
+            for block, (hidden, cell) in zip(blocks, pairs, strict=True):
+                # A recurrence wants its layers first, of which there is one; a band is a row.
+                x, memory = block(x, (hidden.flatten(0, 1)[None], cell.flatten(0, 1)[None]))
+                kept.extend(each[0].unflatten(0, hidden.shape[:2]) for each in memory)
             return x
 
         clean = self.network.masked(noisy, between)
@@ -45,22 +46,3 @@ class MaskNetSteps(nn.Module):
         """Return what the convolution of three frames makes of x, and the last two frames."""
         heard = torch.cat([before, x], dim=2)
         return x + self.network.near(heard), heard[:, :, -2:]
-
-
-def _dual_path(
-    block: Any, x: Tensor, memory: tuple[Tensor, Tensor]
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Return what a DualPath makes of x and what its recurrence along time remembers.
-
-    Shape: x (batch, width, frames, bands), memory twice (batch, bands, along).
-    """
-    batch, width, frames, bands = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(batch * frames, bands, width)
-    x = block.across(x).view(batch, frames, bands, width).transpose(1, 2)
-    rows = x.reshape(batch * bands, frames, width)
-    # The recurrence wants its layers first, of which there is one, and every band is a row.
-    given = (memory[0].flatten(0, 1)[None], memory[1].flatten(0, 1)[None])
-    heard, (hidden, cell) = block.along.recurrence(rows, given)
-    rows = rows + block.along.norm(block.along.project(heard))
-    x = rows.view(batch, bands, frames, width).permute(0, 3, 2, 1)
-    return x, (hidden[0].unflatten(0, (batch, bands)), cell[0].unflatten(0, (batch, bands)))

@@ -74,11 +74,14 @@ def waves_of(spectra: Samples, grid: Grid) -> Samples:
 
     The last `grid.margin` samples lack what later frames add to them.
     """
-    both = spectra[:, 0] + 1j * spectra[:, 1]
-    long = both[:, 1:].transpose(0, 2, 3, 1).reshape(*both[:, 0].shape[:2], -1)
+    rows, _, _, frames, bands = spectra.shape
+    short = np.empty((rows, frames, bands), np.complex64)
+    short.real, short.imag = spectra[:, 0, 0], spectra[:, 1, 0]
+    long = np.empty((rows, frames, bands, grid.fold), np.complex64)
+    long.real, long.imag = spectra[:, :, 1:].transpose(1, 0, 3, 4, 2)
     inset = (grid.long - grid.short) // 2
-    heard = _inverse(long, grid.long, grid.hop)
-    heard[:, inset : heard.shape[1] - inset] += _inverse(both[:, 0], grid.short, grid.hop)
+    heard = _inverse(long.reshape(rows, frames, -1), grid.long, grid.hop)
+    heard[:, inset : heard.shape[1] - inset] += _inverse(short, grid.short, grid.hop)
     return heard
 
 
@@ -86,15 +89,15 @@ def _transform(padded: Samples, size: int, hop: int) -> NDArray[np.complex64]:
     hops = padded.reshape(len(padded), -1, hop)
     count, steps = hops.shape[1] - size // hop + 1, size // hop
     frames = np.concatenate([hops[:, step : step + count] for step in range(steps)], axis=2)
-    frames *= _window(size)
-    bins: NDArray[np.complex64] = fft.rfft(frames, axis=2)
-    return bins[:, :, :-1] * np.float32((size / 2) ** -0.5)
+    frames *= _window(size, (size / 2) ** -0.5)
+    bins: NDArray[np.complex64] = fft.rfft(frames, axis=2, overwrite_x=True)
+    return bins[:, :, :-1]
 
 
 def _inverse(bins: NDArray[np.complex64], size: int, hop: int) -> Samples:
     # The highest bin is not used: its place is filled up with zero.
-    frames = fft.irfft(bins * np.float32((size / 2) ** 0.5), n=size, axis=2)
-    frames = frames * (_window(size) * np.float32(2 * hop / size))
+    frames = fft.irfft(bins, n=size, axis=2)
+    frames *= _window(size, (size / 2) ** 0.5 * 2 * hop / size)
     rows, count, steps = len(frames), frames.shape[1], size // hop
     hops = frames.reshape(rows, count, steps, hop)
     waves = np.zeros((rows, count + steps - 1, hop), np.float32)
@@ -104,8 +107,9 @@ def _inverse(bins: NDArray[np.complex64], size: int, hop: int) -> Samples:
 
 
 @cache
-def _window(size: int) -> Samples:
-    """Return the square root of a periodic Hann window, as torch's to the last bit but few."""
-    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+def _window(size: int, scale: float) -> Samples:
+    """Return the square root of a periodic Hann window, scaled, as torch's but for rounding."""
+    window = scale * np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
+    window = window.astype(np.float32)
     window.flags.writeable = False  # everybody gets the same one
     return window
