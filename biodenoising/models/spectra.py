@@ -75,12 +75,16 @@ def waves_of(spectra: Samples, grid: Grid) -> Samples:
     The last `grid.margin` samples lack what later frames add to them.
     """
     rows, _, _, frames, bands = spectra.shape
-    short = np.empty((rows, frames, bands), np.complex64)
-    short.real, short.imag = spectra[:, 0, 0], spectra[:, 1, 0]
-    long = np.empty((rows, frames, bands, grid.fold), np.complex64)
-    long.real, long.imag = spectra[:, :, 1:].transpose(1, 0, 3, 4, 2)
+    # The highest bin is not used: its place stays zero.
+    short = np.zeros((rows, frames, bands + 1), np.complex64)
+    short.real[:, :, :-1], short.imag[:, :, :-1] = spectra[:, 0, 0], spectra[:, 1, 0]
+    long = np.zeros((rows, frames, bands * grid.fold + 1), np.complex64)
+    folded = np.lib.stride_tricks.as_strided(
+        long, (rows, frames, bands, grid.fold), (*long.strides[:2], 8 * grid.fold, 8)
+    )
+    folded.real, folded.imag = spectra[:, :, 1:].transpose(1, 0, 3, 4, 2)
     inset = (grid.long - grid.short) // 2
-    heard = _inverse(long.reshape(rows, frames, -1), grid.long, grid.hop)
+    heard = _inverse(long, grid.long, grid.hop)
     heard[:, inset : heard.shape[1] - inset] += _inverse(short, grid.short, grid.hop)
     return heard
 
@@ -95,7 +99,6 @@ def _transform(padded: Samples, size: int, hop: int) -> NDArray[np.complex64]:
 
 
 def _inverse(bins: NDArray[np.complex64], size: int, hop: int) -> Samples:
-    # The highest bin is not used: its place is filled up with zero.
     frames = fft.irfft(bins, n=size, axis=2)
     frames *= _window(size, (size / 2) ** 0.5 * 2 * hop / size)
     rows, count, steps = len(frames), frames.shape[1], size // hop
