@@ -17,7 +17,15 @@ from biodenoising.inference.runtimes import OnnxRuntime, TorchRuntime
 from biodenoising.models.cards import Card, Chunking
 from biodenoising.models.cleanunet import CleanUNet, CleanUNetSettings
 from biodenoising.models.demucs import Demucs, DemucsSettings
-from biodenoising.models.masknet import MaskNet, MaskNetSettings
+from biodenoising.models.masknet import (
+    COMPRESSION,
+    SMALLEST,
+    FrequencyDeconv,
+    MaskNet,
+    MaskNetSettings,
+    apply_masks,
+    features_of,
+)
 from biodenoising.models.networks import build_network, save_checkpoint
 from biodenoising.models.spectra import Grid, analyze, synthesize
 
@@ -209,3 +217,43 @@ def test_unknown_networks_and_arguments_are_refused() -> None:
         build_network("demucs", {"hiden": 4})
     with pytest.raises(ModelError, match="does not take"):
         build_network("demucs", {"upsample": 3})
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_deconvolution_out_of_training_is_the_transposed_one_with_its_norm(last: bool) -> None:
+    layer = FrequencyDeconv(6, 5, last=last)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-1, 1)
+        if not last:
+            layer[1].running_mean.uniform_(-1, 1)
+            layer[1].running_var.uniform_(0.1, 2)
+    layer.eval()
+    x = torch.randn(2, 6, 7, 8)
+    torch.testing.assert_close(
+        layer(x), torch.nn.Sequential.forward(layer, x), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_features_are_compressed_moduli_and_the_spectra_with_such_moduli() -> None:
+    spectra = torch.randn(2, 2, 3, 4, 5)
+    modulus = (spectra.square().sum(1) + SMALLEST).sqrt()
+    unit = spectra / modulus[:, None]
+    compressed = modulus**COMPRESSION
+    parts = [compressed, unit[:, 0] * compressed, unit[:, 1] * compressed]
+    torch.testing.assert_close(features_of(spectra), torch.cat(parts, dim=1))
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.2])
+def test_masks_are_bounded_gated_and_floored(floor: float) -> None:
+    """Against the formulas in complex numbers, with the gate as a softmax of its two sides."""
+    spectra, raw = torch.randn(2, 2, 3, 4, 5), 3 * torch.randn(2, 8, 4, 5)
+    masks = torch.complex(raw[:, :3], raw[:, 3:6])
+    gate = raw[:, 6:].softmax(1)[:, [0, 1, 1]]
+    masks = masks / masks.abs() * masks.abs().tanh() * gate * (1 - floor)
+    masks[:, 0] += floor
+    expected = torch.complex(spectra[:, 0], spectra[:, 1]) * masks
+    masked = apply_masks(spectra, raw, floor)
+    torch.testing.assert_close(
+        torch.complex(masked[:, 0], masked[:, 1]), expected, rtol=1e-4, atol=1e-5
+    )
