@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -221,10 +222,12 @@ class FrequencyDeconv(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (batch, inner, frames, bands) to (batch, outer, frames, 2 * bands)."""
         if self.training:
-            return super().forward(x)  # type: ignore[no-any-return]
-        weight, bias = self[0].weight[:, :, 0], self[0].bias
-        if len(self) > 1:
-            norm = self[1]
+            return super().forward(x)
+        layers: list[Any] = list(self)
+        conv, *after = layers
+        weight, bias = conv.weight[:, :, 0], conv.bias
+        if after:
+            norm = after[0]
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()
             weight, bias = weight * scale[:, None], norm.bias - norm.running_mean * scale
         # Band m's halves 2m and 2m + 1 hear the bands m - 1, m, m + 1 by every second tap.
@@ -233,8 +236,8 @@ class FrequencyDeconv(nn.Sequential):
         inner, outer = weight.shape[:2]
         halves = torch.stack([left, right], dim=2).reshape(inner, 2 * outer, 1, 3).transpose(0, 1)
         y = F.conv2d(x, halves, torch.stack([bias, bias], dim=1).flatten(), padding=(0, 1))
-        if len(self) > 1:
-            y = self[2](y)
+        if after:
+            y = after[1](y)
         batch, _, frames, bands = y.shape
         y = y.view(batch, outer, 2, frames, bands).permute(0, 1, 3, 4, 2)
         return y.reshape(batch, outer, frames, 2 * bands)

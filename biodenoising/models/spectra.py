@@ -112,7 +112,7 @@ def _inverse(bins: NDArray[np.complex64], size: int, hop: int) -> Samples:
 @cache
 def _window(size: int, scale: float) -> Samples:
     """Return the square root of a periodic Hann window, scaled, as torch's but for rounding."""
-    window = scale * np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
-    window = window.astype(np.float32)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    window = (scale * np.sqrt(hann)).astype(np.float32)
     window.flags.writeable = False  # everybody gets the same one
     return window
