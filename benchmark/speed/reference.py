@@ -13,8 +13,8 @@ import soundfile
 
 from biodenoising.models.cards import Card, Chunking
 
-# As the shipped models are cut: a second of sound before, half a one for attention, and the network's
-# reach behind. Two chunks at a time halve what a wide LSTM reads of its weights.
+# As the shipped models are cut: a second of sound before, half a one for attention, and the
+# network's reach behind. Two chunks at a time halve what a wide LSTM reads of its weights.
 CHUNKINGS = {
     "demucs": Chunking(147_541, 16_384, 1_024, 2_048, batch=2, warm_up=16_384),
     "cleanunet": Chunking(147_454, 8_192, 1_024, 2_048, warm_up=8_192),
