@@ -209,8 +209,8 @@ class FrequencyConv(nn.Sequential):
 class FrequencyDeconv(nn.Sequential):
     """Double the bands; the last one gives masks, without norm or bound.
 
-    The transposed convolution is computed as a plain one that gives every band its two halves,
-    which is twice as fast in ONNX Runtime; out of training the norm is part of its weights.
+    Out of training the transposed convolution is computed as a plain one that gives every band its
+    two halves, which is faster in ONNX Runtime, and the norm is part of its weights.
     """
 
     def __init__(self, inner: int, outer: int, *, last: bool) -> None:

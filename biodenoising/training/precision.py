@@ -15,11 +15,13 @@ Precision = Literal["32-true", "bf16-mixed"]
 ROWS = 2
 
 
-def fast_precision(network: nn.Module, samples: int, device: str = "cpu") -> Precision:
+def fast_precision(network: nn.Module, samples: int, device: str | None = None) -> Precision:
     """Return the faster one for waveforms of `samples` samples: graphics cards take bfloat16.
 
-    The network is left without gradients, and its running statistics as they were.
+    Without a `device`, for a graphics card where there is one. The network is left without
+    gradients, and its running statistics as they were.
     """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device != "cpu":
         return "bf16-mixed" if device == "cuda" else "32-true"
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}

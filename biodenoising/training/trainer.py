@@ -336,4 +336,4 @@ def _machine(fabric: Fabric) -> str:
         where = torch.cuda.get_device_name(fabric.device)
     else:
         where = f"{fabric.device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
-    return f"{where}, {fabric._precision.precision}"
+    return f"{where}, {fabric.strategy.precision.precision}"

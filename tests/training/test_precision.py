@@ -20,13 +20,15 @@ def test_the_faster_one_is_taken(
     monkeypatch.setattr(precision.time, "process_time", lambda: next(clock))
     network = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), torch.nn.BatchNorm1d(2))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    faster = fast_precision(network, samples=64)
+    faster = fast_precision(network, samples=64, device="cpu")
     assert faster == ("32-true" if float32_s < bfloat16_s else "bf16-mixed")
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_graphics_cards_are_not_asked() -> None:
+def test_graphics_cards_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     network = torch.nn.Identity()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert fast_precision(network, samples=1) == "bf16-mixed"
     assert fast_precision(network, samples=1, device="cuda") == "bf16-mixed"
     assert fast_precision(network, samples=1, device="mps") == "32-true"
