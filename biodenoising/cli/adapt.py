@@ -44,7 +44,8 @@ EXIT_KEPT = 3
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="Check with this corpus (manifest.jsonl), too, that nothing is forgotten (repeatable).",
+    help="Rehearse and check with this corpus (manifest.jsonl), so that nothing is forgotten "
+    "(repeatable).",
 )
 @click.option("--dry-run", is_flag=True, help="Say what was found and what it takes, and stop.")
 @click.option("--keep", is_flag=True, help="Leave the work folder, MODEL.adapting, behind.")

@@ -143,14 +143,24 @@ def load_unlabelled(folders: Sequence[Path], settings: ClipSettings) -> list[Cli
 
 
 def load_clips(
-    folders: Sequence[Path], settings: ClipSettings, *, noise: bool, held_back: bool
+    folders: Sequence[Path],
+    settings: ClipSettings,
+    *,
+    noise: bool,
+    held_back: bool,
+    most: int | None = None,
 ) -> list[Clip]:
-    """Read the clips of `select_rows` of all folders into memory, weighted over all of them."""
+    """Read the clips of `select_rows` of all folders into memory, weighted over all of them.
+
+    With `most`, so many of them drawn by the hash of their paths.
+    """
     chosen = [
         (folder, row)
         for folder in folders
         for row in select_rows(read_rows(folder), settings, noise=noise, held_back=held_back)
     ]
+    if most is not None:
+        chosen = sorted(chosen, key=lambda each: _hash(each[1]["path"]))[:most]
     weights = balanced_weights([row for _, row in chosen], settings, noise=noise)
     return [
         _clip(folder, row, weight, settings, noise=noise)
@@ -172,7 +182,11 @@ def balanced_weights(rows: Sequence[Row], settings: ClipSettings, *, noise: bool
 
 def is_held_back(recording: str, tenths: int = 1) -> bool:
     """Tell by hash whether a recording belongs to the share held back for checks."""
-    return hashlib.sha256(recording.encode()).digest()[0] % 10 < tenths
+    return _hash(recording)[0] % 10 < tenths
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def read_clip(path: Path, highpass_hz: float = 0.0) -> Samples:

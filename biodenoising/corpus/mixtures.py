@@ -30,12 +30,14 @@ from biodenoising.corpus.augment import (
 )
 from biodenoising.corpus.clips import LEAST_FLOOR, Clip
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
+from biodenoising.corpus.transients import synthesize_transients
 from biodenoising.errors import TrainingError
 
 MOST_NOISES = 4
 UNLABELLED = 1  # keeps these draws apart from the mixtures'
 EVENT_IN_CALL = 0.4  # of the loud events are the animal's
 CLEAN_SNR_DB = (30.0, 60.0)
+TRANSIENTS_DB = (-5.0, 25.0)  # from hardly heard to all there is
 NOISE_RATES_HZ = (8_000.0, 16_000.0, 44_100.0, 96_000.0)
 
 Chance = float
@@ -59,6 +61,7 @@ class MixtureSettings:
     synthesized_noise: Chance = 0.25
     second_caller: Chance = 0.1
     further_noise: Chance = 0.3
+    transients: Chance = 0.0
     loud_events: Chance = 0.08
     noise_only: Chance = 0.04
     clean_only: Chance = 0.04
@@ -95,8 +98,8 @@ class MixtureSettings:
             samples=samples, snr_db=snr_db, call_octaves=0, noise_octaves=0,
             synthesized_calls=float(self.synthesized_calls == 1),
             synthesized_noise=float(self.synthesized_noise == 1),
-            second_caller=0, further_noise=0, loud_events=0, noise_only=0, clean_only=0,
-            band_limits=0, distance=0, reverberation=0, reversal=0, warp=0, colour=0,
+            second_caller=0, further_noise=0, transients=0, loud_events=0, noise_only=0,
+            clean_only=0, band_limits=0, distance=0, reverberation=0, reversal=0, warp=0, colour=0,
             soft_clipping=0, mp3=0,
         )  # fmt: skip
 
@@ -199,6 +202,9 @@ class Mixer:
             if rng.random() >= self.settings.further_noise:
                 break
             noise = noise + self._noise(rng) * np.float32(10 ** (rng.uniform(-10, 6) / 20))
+        if self.settings.transients and rng.random() < self.settings.transients:
+            level = rms(noise) * np.float32(10 ** (rng.uniform(*TRANSIENTS_DB) / 20))
+            noise = noise + level * synthesize_transients(self.settings.samples, rng)
         return noise
 
     def _noise(self, rng: Rng) -> Samples:

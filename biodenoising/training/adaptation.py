@@ -74,8 +74,9 @@ def adapt(
     minutes : float
         Of computing, for all: gathering takes up to a third, training most of the rest.
     general : paths
-        Corpus folders (manifest.jsonl) whose held-back tenth joins the check that nothing is
-        forgotten; synthesized calls are always in it.
+        Corpus folders (manifest.jsonl) to rehearse with: their recordings are heard in training
+        and their held-back tenth in the check that nothing is forgotten. Without any, synthesized
+        sounds do both, and no model further than half the way from the old one is tried.
     keep : bool
         Leave the work folder, MODEL.adapting, behind.
     observer, stop

@@ -35,6 +35,9 @@ Progress = Callable[[int], None]
 SAMPLES = 48_000
 SNR_DB = (-5.0, 10.0)
 SHARES = (0.25, 0.5, 0.75, 1.0)
+# Without a corpus to rehearse with, what lies further on is known by heart and forgets the rest
+# (recipes/adaptation); synthesized calls do not notice.
+SHARES_ALONE = (0.25, 0.5)
 LARGEST_LOSS_DB = 0.1
 LEAST_GAIN_DB = 0.1  # nobody hears less, and one model more is a burden
 # A deleted call has an SI-SDR of minus infinity; one such must not be a mean by itself.
@@ -98,7 +101,7 @@ def make_checks(
 ) -> tuple[Checks, Checks]:
     """Return the two halves, `calls` mixtures of each kind in either.
 
-    `rows` are those of a gathering, `corpora` folders with a manifest whose held-back tenth joins
+    `rows` are those of a gathering, `corpora` folders with a manifest whose held-back tenth is
     the general check. Raises TrainingError where nothing was held back.
     """
     held = [row for row in rows if row.set == HELD_BACK]
@@ -169,20 +172,20 @@ def _corpus(folders: Sequence[Path]) -> tuple[list[Clip], list[Clip]]:
 
 
 def _general(corpus: tuple[list[Clip], list[Clip]], count: int, half: int) -> tuple[Known, ...]:
-    """Return synthesized calls in synthesized noise, and as many of the corpus where there is one.
+    """Return calls of the corpus in its noises, or synthesized ones where there is none.
 
     The halves share no call; of a corpus, they share its noises.
     """
     rng = np.random.default_rng((half, 2))
     made = []
+    calls = [(f"corpus {n}", clip.audio) for n, clip in enumerate(corpus[0]) if n % 2 == half]
+    if calls:
+        noises = [clip.audio for clip in corpus[1]]
+        return tuple(mix_known(*calls[number % len(calls)], noises, rng) for number in range(count))
     for label, audio in synthesized_calls(count, rng, f"general {half}"):
         kind, rate = str(rng.choice(sorted(NOISES))), float(rng.choice(NOISE_RATES_HZ))
         noise = synthesize_noise(kind, rate, (SAMPLES + 1) / rate, rng)
         made.append(mix_known(label, audio, [noise], rng))
-    calls = [(f"corpus {n}", clip.audio) for n, clip in enumerate(corpus[0]) if n % 2 == half]
-    noises = [clip.audio for clip in corpus[1]]
-    for number in range(count if calls else 0):
-        made.append(mix_known(*calls[number % len(calls)], noises, rng))
     return tuple(made)
 
 

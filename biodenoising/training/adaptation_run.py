@@ -17,6 +17,7 @@ from biodenoising.models.registry import fingerprint
 from biodenoising.storage import printable, whole_file
 from biodenoising.training.adaptation_check import (
     SHARES,
+    SHARES_ALONE,
     Checks,
     Samples,
     Verdict,
@@ -77,7 +78,9 @@ class Run:
         rows = gathered(self.work) or []
         own = [row.kind for row in rows if row.set == TRAIN]
         halves = make_checks(rows, self.work, self.general, plan["calls"])
-        settings = tuning_settings(self.base, plan["training_minutes"], plan["precision"])
+        settings = tuning_settings(
+            self.base, plan["training_minutes"], plan["precision"], rehearsal=bool(self.general)
+        )
         summary = self._train(settings)
         verdict, weights = self._compare(base, settings, halves, raw_calls(rows, self.work))
         ended = Adaptation(
@@ -117,7 +120,7 @@ class Run:
             network = new_network(tuning_settings(self.base, 1.0, "32-true"))
             plan["precision"] = fast_precision(network, MIXTURES.samples)
             budget_s = 60 * plan["minutes"] * CHECK_SHARE
-            plan["calls"] = affordable_calls(base, budget_s, len(SHARES))
+            plan["calls"] = affordable_calls(base, budget_s, len(self._shares()))
             _keep_plan(path, plan)
         return plan
 
@@ -143,7 +146,8 @@ class Run:
                 self.observer(event)
 
         summary = tune(
-            settings, self.work, self.work / TRAINING, observer=show, stop=self.stop
+            settings, self.work, self.work / TRAINING, corpora=self.general, observer=show,
+            stop=self.stop,
         )  # fmt: skip
         if summary.ending == "interrupted":
             raise KeyboardInterrupt
@@ -154,9 +158,11 @@ class Run:
         segments: Sequence[Samples],
     ) -> tuple[Verdict, Path | None]:  # fmt: skip
         """Return the verdict, and the weights to hand over where it is good."""
-        steps = write_between(self.base, settings, self.work / TRAINING, self.work / STEPS, SHARES)
+        steps = write_between(
+            self.base, settings, self.work / TRAINING, self.work / STEPS, self._shares()
+        )
         first, second = (len(half.known) + len(half.general) for half in halves)
-        total = first * (len(SHARES) + 1) + 2 * (second + len(segments))
+        total = first * (len(steps) + 1) + 2 * (second + len(segments))
         done = 0
 
         def count(more: int) -> None:
@@ -166,10 +172,13 @@ class Run:
 
         share = choose_share(base, steps, halves[0], count)
         if not share:
-            return nothing_better(SHARES), None
+            return nothing_better(self._shares()), None
         verdict = judge(base, steps[share], share, halves[1], segments, count)
         weights = steps[share].with_suffix(".safetensors")
         return verdict, weights if verdict.better else None
+
+    def _shares(self) -> tuple[float, ...]:
+        return SHARES if self.general else SHARES_ALONE
 
     def _card(self, rows: Sequence[Row], ended: Adaptation, settings: TrainingSettings) -> Card:
         base = self.base

@@ -1,8 +1,9 @@
 """From a model's weights to weights a little further on: small steps on a person's own material.
 
-Their calls and noise are mixed with synthesized ones, which ship with the package, so that the
-network goes on hearing what it does not find in the recordings. Between the old weights and the new
-ones lies a line; checkpoints along it are written to be compared.
+Their calls and noise are mixed with synthesized ones, which ship with the package, and with those
+of a corpus where there is one, so that the network goes on hearing what it does not find in the
+recordings. Between the old weights and the new ones lies a line; checkpoints along it are written
+to be compared.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from biodenoising.corpus.clips import ClipSettings, load_clips
+from biodenoising.corpus.clips import Clip, ClipSettings, load_clips
+from biodenoising.corpus.manifest import TIERS
 from biodenoising.corpus.mixtures import Mixer, MixtureSettings
 from biodenoising.errors import ModelError
 from biodenoising.models.cards import Card
@@ -36,23 +38,35 @@ from biodenoising.training.state import AVERAGE, load_weights, new_network
 from biodenoising.training.trainer import Observer, Summary, train
 
 RATE_SHARE, USUAL_RATE = 0.2, 1.5e-3
-BATCH = 6
+BATCH = 3
 OWN_CHECKS = 8
 # Playback rates vary less than in a training from nothing: these recordings are what counts.
 MIXTURES = MixtureSettings(
-    samples=32_768, snr_db=(-8.0, 15.0), call_octaves=1.0, noise_octaves=0.3,
+    samples=65_536, snr_db=(-8.0, 15.0), call_octaves=1.0, noise_octaves=0.3,
     synthesized_calls=0.4, synthesized_noise=0.3, second_caller=0.1, further_noise=0.2,
-    band_limits=0.15, distance=0.1, reverberation=0.1, reversal=0.1, loud_events=0.05, mp3=0.02,
-    soft_clipping=0.02,
+    transients=0.1, band_limits=0.15, distance=0.1, reverberation=0.1, reversal=0.1,
+    loud_events=0.05, mp3=0.02, soft_clipping=0.02,
 )  # fmt: skip
 CLIPS = ClipSettings(sets=(TRAIN,), tiers=(TIER,), refused_licences=(), held_back_tenths=0)
+# With a corpus, its calls take the place of some of the person's and of most synthesized ones, for
+# a few targets are soon known by heart; the noise stays the person's for the most part.
+REHEARSED = ClipSettings(tiers=TIERS, refused_licences=())
+REHEARSED_CALLS, REHEARSED_NOISE, SYNTHESIZED_BESIDE = 0.6, 0.3, 0.15
+MOST_REHEARSED = 600  # of either kind; they lie in memory
 NEVER = 10**9
 
 
-def tuning_settings(card: Card, minutes: float, precision: Precision) -> TrainingSettings:
+def tuning_settings(
+    card: Card, minutes: float, precision: Precision, *, rehearsal: bool = False
+) -> TrainingSettings:
     """Return how a model is fine-tuned: as it was trained, with a fifth of that rate."""
     trained = card.training.get("settings", {})
     rate = trained.get("optimizer", {}).get("rate", USUAL_RATE) if trained else USUAL_RATE
+    mixtures = MIXTURES
+    if rehearsal:
+        mixtures = dataclasses.replace(
+            MIXTURES, synthesized_calls=SYNTHESIZED_BESIDE, synthesized_noise=SYNTHESIZED_BESIDE
+        )
     return TrainingSettings(
         name="adapted",
         architecture=card.architecture,  # type: ignore[arg-type]
@@ -61,7 +75,7 @@ def tuning_settings(card: Card, minutes: float, precision: Precision) -> Trainin
         begin_from=str(card.weights_path),
         batch=BATCH,
         corpus=CLIPS,
-        mixtures=MIXTURES,
+        mixtures=mixtures,
         optimizer=OptimizerSettings(rate=RATE_SHARE * float(rate)),
         average=AverageSettings(decay=0.99),
         checks=CheckSettings(every_steps=NEVER, held_back=OWN_CHECKS, own=0),
@@ -74,24 +88,41 @@ def tune(
     work: Path,
     folder: Path,
     *,
+    corpora: Sequence[Path] = (),
     observer: Observer,
     stop: Callable[[], bool],
 ) -> Summary:
     """Train on WORK's manifest in `folder`, going on with what is there.
 
-    Raises TrainingError as `trainer.train` does.
+    What `corpora`, folders with a manifest, do not hold back is heard besides. Raises TrainingError
+    as `trainer.train` does.
     """
     calls, noises = (
         load_clips([work], settings.corpus, noise=noise, held_back=False) for noise in (False, True)
     )
+    more_calls, more_noises = (
+        load_clips(corpora, REHEARSED, noise=noise, held_back=False, most=MOST_REHEARSED)
+        for noise in (False, True)
+    )
+    calls = _shared(calls, more_calls, REHEARSED_CALLS)
+    noises = _shared(noises, more_noises, REHEARSED_NOISE)
     plain = settings.mixtures.plain(settings.checks.samples, settings.checks.snr_db)
     own = Mixer(calls, noises, plain, 0)
     material = Material(
         Mixer(calls, noises, settings.mixtures, settings.seed),
         {"own": [own(number) for number in range(settings.checks.held_back)]},
-        f"{len(calls)} targets and {len(noises)} noises of the recordings",
+        f"{len(calls)} targets and {len(noises)} noises",
     )
     return train(settings, material, folder, observer=observer, stop=stop)
+
+
+def _shared(own: list[Clip], others: list[Clip], share: float) -> list[Clip]:
+    """Return all clips, weighted so that a `share` of what is drawn is not one's own."""
+    if not own or not others:
+        return own + others
+    mine, theirs = (sum(clip.weight for clip in clips) for clips in (own, others))
+    factor = share / (1 - share) * mine / theirs
+    return own + [dataclasses.replace(clip, weight=factor * clip.weight) for clip in others]
 
 
 def write_between(

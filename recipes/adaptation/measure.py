@@ -1,12 +1,14 @@
 """Adapt to places of a corpus and measure what it did on recordings that the adaptation never saw.
 
-    python -m recipes.adaptation.measure CORPUS OUT [--place NAME ...] [--minutes 8]
+    python -m recipes.adaptation.measure CORPUS OUT [--place NAME ...] [--minutes 8] [--rehearse]
 
 A place is one source's clips with their own background, or the calls of one source in the noise of
 another, mixed at -5 to 15 dB (`composed`). Four tenths of the recordings, of calls and of noise, is
 kept from the adaptation and gives the known calls (clips of 15 dB or more) and the noise to hear
-them in. The general check is the corpus's own held-back tenth of the tiers that the shipped models
-were trained on. OUT/PLACE.json holds the figures; the same command goes on where it was broken off.
+them in. With --rehearse the adaptation gets what the shipped models were trained on as its general
+corpus, without the sources of any place. The general check is the development set
+(recipes.development), without the sources of the place. OUT/PLACE.json holds the figures; the same
+command goes on where it was broken off.
 """
 
 from __future__ import annotations
@@ -28,20 +30,23 @@ import soxr
 from numpy.typing import NDArray
 
 from biodenoising import Adaptation, adapt
-from biodenoising.corpus.clips import Clip, ClipSettings, load_clips, read_rows
+from biodenoising.corpus.clips import ClipSettings, read_rows
+from biodenoising.corpus.manifest import MANIFEST_NAME
 from biodenoising.corpus.segments import find_segments
 from biodenoising.errors import BiodenoisingError
 from biodenoising.metrics import bootstrap_interval, si_sdr
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import whole_file
 from biodenoising.training.adaptation_check import Known, heard, mix_known
+from recipes.development.mixing import mixtures
 
 Samples = NDArray[np.float32]
 Row = dict[str, Any]
 
-KNOWN, GENERAL = 40, 40
+KNOWN = 40
 LEAST_CLEAN_DB, LEAST_NOISE_S = 15.0, 1.0
 HELD_OUT_TENTHS = 4
+REFUSED_NOISES = ClipSettings().refused_noises
 SCENE_S, SCENE_SNR_DB, SCENES = 30.0, (-5.0, 15.0), 16
 
 
@@ -58,8 +63,13 @@ PLACES = (
     Place("birds", "isensee-bastian/bird-guess"),
     Place("piha", "UCSD-E4E/PyHa"),
     Place("frogs", "anEvolvingPatternIntegrity/frog-call-trainer"),
+    # One noise in all recordings, as at a place where one recorder stands.
     Place("ships", "MazdakFatahi/marine-mammal-sound-classification", "irfankamboh/DeepShip"),
+    Place("chorus", "UCSD-E4E/PyHa", "QutEcoacoustics/recognizer_workshop"),
+    Place("rain", "anEvolvingPatternIntegrity/frog-call-trainer", "xeranas/weather_pack"),
+    # Noises of many kinds, each looped by its maker.
     Place("rooms", "landbuoy/landbuoy.github.io", "remvze/moodist"),
+    Place("meadow", "isensee-bastian/bird-guess", "CreativeMD/AmbientSounds"),
     # Looked at while adaptation was being built; the others were not.
     Place("ambience", "nianlonggu/WhisperSeg", "CreativeMD/AmbientSounds"),
 )
@@ -77,7 +87,11 @@ def rows_of(corpus: Path, source: str, kinds: Sequence[str]) -> list[Row]:
         for row in read_rows(corpus)
         if row["source"] == source
         and row["kind"] in kinds
-        and (row["set"] == "research" or (row["set"] == "train" and row["tier"] == "noncommercial"))
+        and (
+            row["set"] == "research"
+            or (row["set"] == "train" and row["tier"] == "noncommercial")
+            or (row["set"] == "train" and row.get("noise_type") in REFUSED_NOISES)
+        )
     ]
 
 
@@ -155,19 +169,34 @@ def _scene(
     return np.asarray(0.5 * scene / np.abs(scene).max(), np.float32)
 
 
-def general(corpus: Path) -> list[Known]:
-    """Return mixtures of the held-back tenth of what the shipped models were trained from."""
-    settings = ClipSettings()
-    clips: list[list[Clip]] = [
-        load_clips([corpus], settings, noise=noise, held_back=True) for noise in (False, True)
+def rehearsal(corpus: Path, folder: Path) -> Path:
+    """Write a manifest of what the shipped models were trained on, but for the places' sources."""
+    named = {source for place in PLACES for source in (place.calls, place.noise)}
+    rows = [
+        row
+        for row in read_rows(corpus)
+        if row["set"] == "train"
+        and row["tier"] in ClipSettings().tiers
+        and row["source"] not in named
     ]
-    rng = np.random.default_rng(11)
-    order = rng.permutation(len(clips[0]))
-    noises = [clip.audio for clip in clips[1]]
-    return [
-        mix_known(str(number), clips[0][int(number)].audio, noises, rng)
-        for number in order[:GENERAL]
-    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    for top in {Path(row["path"]).parts[0] for row in rows}:
+        if not (folder / top).exists():
+            (folder / top).symlink_to((corpus / top).resolve())
+    with whole_file(folder / MANIFEST_NAME) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def general(place: Place, corpus: Path, folder: Path) -> list[Known]:
+    """Return the development set's mixtures of which the place's sources have no part."""
+    sources = {row["sha256"][:8]: row["source"] for row in read_rows(corpus)}
+    made = []
+    for plan, mixture in mixtures(corpus, folder, 1):
+        heard_in = {sources[Path(name).stem.split("_")[-1]] for name in (plan.clip, plan.noise)}
+        if not heard_in & {place.calls, place.noise}:
+            made.append(Known(mixture.noisy, mixture.clean, plan.clip))
+    return made
 
 
 def compare(old: str, new: Path | str, mixtures: Sequence[Known]) -> dict[str, Any]:
@@ -192,15 +221,22 @@ def compare(old: str, new: Path | str, mixtures: Sequence[Known]) -> dict[str, A
     }
 
 
-def measure(place: Place, corpus: Path, out: Path, minutes: float) -> dict[str, Any]:
+def measure(
+    place: Place, corpus: Path, out: Path, minutes: float, *, rehearse: bool
+) -> dict[str, Any]:
     """Adapt to one place and measure; return the record."""
     folder = out / place.name / "recordings"
+    beside = (rehearsal(corpus, out / "rehearsal"),) if rehearse else ()
     known = make_place(place, corpus, folder)
     model = out / place.name / f"{place.name}.safetensors"
     begun = monotonic()
-    record: dict[str, Any] = {"place": dataclasses.asdict(place), "minutes": minutes}
+    record: dict[str, Any] = {
+        "place": dataclasses.asdict(place), "minutes": minutes, "rehearsed": rehearse,
+    }  # fmt: skip
     try:
-        ended: Adaptation | None = adapt(folder, model, minutes=minutes, keep=True, observer=_tell)
+        ended: Adaptation | None = adapt(
+            folder, model, minutes=minutes, general=beside, keep=True, observer=_tell
+        )
     except BiodenoisingError as error:
         ended, record["refused"] = None, str(error)
     record["wall_minutes"] = round((monotonic() - begun) / 60, 1)
@@ -211,13 +247,13 @@ def measure(place: Place, corpus: Path, out: Path, minutes: float) -> dict[str, 
             record["refused"] = ended.verdict.reason
     record["handed over"] = ended is not None and ended.model is not None
     # Where it was refused: what the whole way would have brought, for those who doubt the verdict.
-    whole = model.with_name(model.stem + ".adapting") / "steps" / "step_100.json"
+    farthest = sorted((model.with_name(model.stem + ".adapting") / "steps").glob("*.json"))[-1:]
     new = ended.model if ended is not None else None
-    path = new or whole
+    path = new or (farthest[0] if farthest else model)
     if path.exists():
         record["new" if new else "whole way"] = {
             "known": compare(DEFAULT_MODEL, path, known),
-            "general": compare(DEFAULT_MODEL, path, general(corpus)),
+            "general": compare(DEFAULT_MODEL, path, general(place, corpus, out / "development")),
         }
     return record
 
@@ -247,7 +283,8 @@ def _line(name: str, record: Row, said: Row, figures: Row | None, way: str) -> s
         cells += [
             f"{known['before_db']:.1f}, {known['after_db']:.1f} dB",
             _interval(known["difference_db"]), _interval(said.get("known")),
-            _interval(other["difference_db"]), "yes" if record["handed over"] else "no",
+            _interval(other["difference_db"]),
+            "yes" if record["handed over"] else record.get("refused", "no"),
         ]  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -271,6 +308,7 @@ def main() -> None:
     names = [place.name for place in PLACES]
     parser.add_argument("--place", action="append", choices=names, help="this one (repeatable)")
     parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--rehearse", action="store_true", help="with a general corpus")
     parser.add_argument("--table", action="store_true", help="only print OUT's figures")
     options = parser.parse_args()
     if options.table:
@@ -280,7 +318,9 @@ def main() -> None:
         path = options.out / f"{place.name}.json"
         if (options.place and place.name not in options.place) or path.exists():
             continue
-        record = measure(place, options.corpus, options.out, options.minutes)
+        record = measure(
+            place, options.corpus, options.out, options.minutes, rehearse=options.rehearse
+        )
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(json.dumps(record), file=sys.stderr)

@@ -60,7 +60,7 @@ SETTINGS = """
 import dataclasses
 from biodenoising.training import adaptation_check, adaptation_run, fine_tuning
 adaptation_run.GATHER_SHARE = 1000
-adaptation_run.SHARES = (1.0,)
+adaptation_run.SHARES_ALONE = (1.0,)
 adaptation_check.SAMPLES = 4000
 adaptation_check.CALLS_OF_A_HALF = (4, 4)
 fine_tuning.MIXTURES = dataclasses.replace(fine_tuning.MIXTURES, samples=2048)
@@ -94,7 +94,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short mixtures, few checks, and all recordings heard whatever the minutes."""
     monkeypatch.setattr(adaptation_run, "GATHER_SHARE", 1000)
-    monkeypatch.setattr(adaptation_run, "SHARES", (1.0,))
+    monkeypatch.setattr(adaptation_run, "SHARES_ALONE", (1.0,))
     monkeypatch.setattr(adaptation_check, "SAMPLES", 4_000)
     monkeypatch.setattr(adaptation_check, "CALLS_OF_A_HALF", (4, 4))
     mixtures = dataclasses.replace(fine_tuning.MIXTURES, samples=2_048)
@@ -483,6 +483,64 @@ def test_both_halves_hold_calls_of_ones_own(begun: Path) -> None:
     calls = [{mixture.call for mixture in made.known if mixture.own} for made in halves]
     assert min(map(len, calls)) >= 4
     assert not calls[0] & calls[1]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Forty calls and forty noises of other people's, a tenth of each held back."""
+    rng = np.random.default_rng(1)
+    rows = []
+    (tmp_path / "corpus").mkdir()
+    for kind in ("vocal", "noise"):
+        for number in range(40):
+            path = f"{kind}_{number}.wav"
+            audio = 0.1 * rng.standard_normal(8_000)
+            soundfile.write(tmp_path / "corpus" / path, audio, RATE_HZ)
+            rows.append({
+                "path": path, "kind": kind, "set": "train", "tier": "open", "licence": "CC0-1.0",
+                "source": "theirs", "recording": f"rec {kind} {number}", "taxon": "x",
+                "noise_type": "wind", "est_snr_db": 30.0,
+            })  # fmt: skip
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "corpus" / "manifest.jsonl").write_text(text)
+    return tmp_path / "corpus"
+
+
+def test_with_a_corpus_the_general_check_hears_nothing_else(begun: Path, corpus: Path) -> None:
+    first, second = make_checks(gathered(begun) or [], begun, [corpus], 4)
+    calls = [{mixture.call for mixture in made.general} for made in (first, second)]
+    assert all(call.startswith("corpus ") for call in calls[0] | calls[1])
+    assert calls[0]
+    assert calls[1]
+    assert not calls[0] & calls[1]
+
+
+def test_a_corpus_is_rehearsed_but_for_what_it_holds_back(
+    begun: Path, corpus: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(
+        fine_tuning, "train", lambda settings, material, folder, **rest: heard.append(material)
+    )
+    settings = fine_tuning.tuning_settings(read_card(tiny_model), 1.0, "32-true", rehearsal=True)
+    for corpora in ([], [corpus]):
+        fine_tuning.tune(
+            settings, begun, tmp_path, corpora=corpora, observer=lambda event: None,
+            stop=lambda: False,
+        )  # fmt: skip
+    alone, both = (material.mixer for material in heard)
+    for mine, ours, share in (
+        (alone.calls, both.calls, fine_tuning.REHEARSED_CALLS),
+        (alone.noises, both.noises, fine_tuning.REHEARSED_NOISE),
+    ):
+        held_back = 40 + len(mine) - len(ours)
+        assert 0 < held_back < 12
+        weights = [clip.weight for clip in ours]
+        assert sum(weights[len(mine) :]) / sum(weights) == pytest.approx(share)
+
+
+def test_without_a_corpus_no_model_far_from_the_old_one_is_tried() -> None:
+    assert max(adaptation_check.SHARES_ALONE) <= 0.5 < max(adaptation_check.SHARES)
 
 
 def test_halfway_is_halfway_and_the_ends_are_the_ends(tiny_model: Path, tmp_path: Path) -> None:

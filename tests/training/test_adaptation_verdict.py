@@ -70,7 +70,7 @@ def patched() -> pytest.MonkeyPatch:
         patch.setattr(adaptation_run, "usable_plans", lambda base: (plans, []))
         patch.setattr(adaptation_run, "fast_precision", lambda network, samples: "32-true")
         patch.setattr(adaptation_run, "GATHER_SHARE", 1000)
-        patch.setattr(adaptation_run, "SHARES", (0.5, 1.0))
+        patch.setattr(adaptation_run, "SHARES_ALONE", (0.5, 1.0))
         patch.setattr(adaptation_check, "SAMPLES", 16_000)
         patch.setattr(adaptation_check, "CALLS_OF_A_HALF", (16, 16))
         mixtures = dataclasses.replace(fine_tuning.MIXTURES, samples=4_096)
@@ -83,9 +83,9 @@ def adapt_by(patched: pytest.MonkeyPatch, recordings: Path) -> Adapt:
     """Adapt in so many steps at such a rate, instead of by the clock."""
 
     def run(out: Path, base: Path, steps: int, rate: float) -> Adaptation:
-        def settings(card: Card, minutes: float, precision: str) -> object:
+        def settings(card: Card, minutes: float, precision: str, **rest: bool) -> object:
             return dataclasses.replace(
-                fine_tuning.tuning_settings(card, minutes, precision),
+                fine_tuning.tuning_settings(card, minutes, precision, **rest),
                 schedule=ScheduleSettings(steps=steps, warm_up_steps=1, final_divisor=20),
                 optimizer=OptimizerSettings(rate=rate),
                 average=AverageSettings(decay=0.9),
