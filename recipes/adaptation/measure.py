@@ -255,6 +255,8 @@ def measure(
             "known": compare(DEFAULT_MODEL, path, known),
             "general": compare(DEFAULT_MODEL, path, general(place, corpus, out / "development")),
         }
+        if not new:
+            record["whole way"]["share"] = int(path.stem.removeprefix("step_")) / 100
     return record
 
 
@@ -270,7 +272,9 @@ def table(out: Path) -> str:
         said = record.get("verdict") or {}
         lines.append(_line(path.stem, record, said, record.get("new"), f"{said.get('share', 0):g}"))
         if record.get("new") is None and record.get("whole way"):
-            lines.append(_line(f"{path.stem}, not used", record, said, record["whole way"], "1"))
+            figures = record["whole way"]
+            way = f"{figures['share']:g}"
+            lines.append(_line(f"{path.stem}, not used", record, said, figures, way))
     return "\n".join(lines)
 
 

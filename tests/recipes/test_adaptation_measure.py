@@ -43,7 +43,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, value in {
         "PLACES": PLACES, "SCENES": 2, "SCENE_S": 6.0, "KNOWN": 4,
-        "general": lambda corpus: measure.make_place(PLACES[0], corpus, tmp_path / "general"),
+        "general": lambda place, corpus, folder: measure.make_place(place, corpus, folder),
     }.items():  # fmt: skip
         monkeypatch.setattr(measure, name, value)
     monkeypatch.setattr(adaptation_check, "SAMPLES", RATE_HZ)
@@ -57,6 +57,42 @@ def test_what_is_measured_was_not_heard(corpus: Path, tmp_path: Path) -> None:
     scenes = sorted(path.name for path in (tmp_path / "marsh").iterdir())
     assert scenes == ["000.wav", "001.wav"]
     assert soundfile.info(tmp_path / "marsh" / "000.wav").duration == 6.0
+
+
+def test_a_place_is_not_rehearsed(corpus: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {"set": "train", "tier": "open"}
+    rows[0]["tier"] = "noncommercial"
+    others = [row | {"source": "theirs"} for row in rows]
+    (corpus / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + others))
+    folder = measure.rehearsal(corpus, tmp_path / "rehearsal")
+    kept = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert len(kept) == 19
+    assert {row["source"] for row in kept} == {"theirs"}
+    assert all((folder / row["path"]).is_file() for row in kept)
+
+
+def test_the_way_of_what_was_not_used_is_told(
+    corpus: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: Path, model: Path, **options: Any) -> Any:
+        steps = model.with_name("marsh.adapting") / "steps"
+        steps.mkdir(parents=True)
+        for name in ("step_025", "step_050"):
+            card = json.loads(tiny_model.read_text()) | {"name": name}
+            (steps / f"{name}.json").write_text(json.dumps(card))
+            for kind in (".safetensors", ".onnx"):
+                (steps / f"{name}{kind}").write_bytes(tiny_model.with_suffix(kind).read_bytes())
+        verdict = Verdict(False, "not surely better", 0.25)
+        return SimpleNamespace(targets=9, noises=5, steps=7, verdict=verdict, model=None)
+
+    monkeypatch.setattr(measure, "adapt", refused)
+    monkeypatch.setattr(measure, "DEFAULT_MODEL", str(tiny_model))
+    record = measure.measure(PLACES[0], corpus, tmp_path / "out", 1.0, rehearse=False)
+    assert record["whole way"]["share"] == 0.5
+    (tmp_path / "out" / "marsh.json").write_text(json.dumps(record))
+    assert "| marsh, not used | 9 | 7 | 0.5 |" in measure.table(tmp_path / "out")
 
 
 def test_places_are_measured_once_and_tabled(
