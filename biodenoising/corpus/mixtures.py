@@ -29,6 +29,7 @@ from biodenoising.corpus.augment import (
     warp_time,
 )
 from biodenoising.corpus.clips import LEAST_FLOOR, Clip
+from biodenoising.corpus.sounds import NOISE_RATES_HZ
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
 from biodenoising.corpus.transients import synthesize_transients
 from biodenoising.errors import TrainingError
@@ -38,7 +39,6 @@ UNLABELLED = 1  # keeps these draws apart from the mixtures'
 EVENT_IN_CALL = 0.4  # of the loud events are the animal's
 CLEAN_SNR_DB = (30.0, 60.0)
 TRANSIENTS_DB = (-5.0, 25.0)  # from hardly heard to all there is
-NOISE_RATES_HZ = (8_000.0, 16_000.0, 44_100.0, 96_000.0)
 
 Chance = float
 

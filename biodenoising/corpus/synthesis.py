@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-Samples = NDArray[np.float64]
-Rng = np.random.Generator
+from biodenoising.corpus.sounds import Rng, Samples, band, coloured, flutter
 
 
 @dataclass(frozen=True)
@@ -97,27 +96,6 @@ def _repeat(pulse: Samples, rate: float, interval_s: Samples, gains: Samples) ->
     return train
 
 
-def _coloured(rng: Rng, n: int, exponent: float) -> Samples:
-    """Return noise whose power falls with frequency to the given exponent (0 white, 2 brown)."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    f = np.fft.rfftfreq(n)
-    f[0] = f[1] if n > 1 else 1.0
-    return np.asarray(np.fft.irfft(spectrum * f ** (-exponent / 2), n))
-
-
-def _band(x: Samples, low_hz: float, high_hz: float, rate: float, order: int = 2) -> Samples:
-    low, high = max(low_hz, 1e-4 * rate), min(high_hz, 0.48 * rate)
-    sos = signal.butter(order, (min(low, 0.9 * high), high), "bandpass", fs=rate, output="sos")
-    return np.asarray(signal.sosfilt(sos, x))
-
-
-def _flutter(rng: Rng, n: int, rate: float, speed_hz: float, depth_db: float) -> Samples:
-    """Return a slow random gain, log-normal, with most of its changes below `speed_hz`."""
-    knots = max(int(n / rate * speed_hz) + 3, 4)
-    line = np.interp(np.linspace(0, knots - 1, n), np.arange(knots), rng.standard_normal(knots))
-    return np.asarray(10 ** (depth_db * line / 20))
-
-
 def _gains(rng: Rng, count: int, slope_db: float) -> Samples:
     return np.asarray(10 ** ((-slope_db * np.arange(count) + rng.normal(0, 4, count)) / 20))
 
@@ -162,7 +140,7 @@ def _stridulation(rng: Rng, rate: float) -> Samples:
     t = _time(rng.uniform(0.4, 1.6), rate)
     carrier = rng.uniform(3500, 9000)
     tone = np.sin(2 * np.pi * np.cumsum(carrier * (1 + 0.01 * np.sin(40 * t))) / rate)
-    rough = _band(rng.standard_normal(len(t)), 0.8 * carrier, 1.25 * carrier, rate)
+    rough = band(rng.standard_normal(len(t)), 0.8 * carrier, 1.25 * carrier, rate)
     teeth = np.clip(np.sin(2 * np.pi * rng.uniform(15, 90) * t), 0, None) ** rng.uniform(0.5, 2)
     return (tone + rng.uniform(0, 2) * rough) * teeth * _envelope(len(t), 0.1, 0.1)
 
@@ -215,7 +193,7 @@ def _formants(rng: Rng, source: Samples, rate: float, lowest_hz: float) -> Sampl
     for order in range(3):
         centre = lowest_hz * (1 + 1.3 * order) * rng.uniform(0.8, 1.2)
         width = centre * rng.uniform(0.1, 0.3)
-        total += _band(source, centre - width, centre + width, rate, 1) * 10 ** (-order * 0.3)
+        total += band(source, centre - width, centre + width, rate, 1) * 10 ** (-order * 0.3)
     return total
 
 
@@ -223,7 +201,7 @@ def _throat(
     rng: Rng, rate: float, t: Samples, pitch_hz: tuple[float, float], rough: float
 ) -> Samples:
     """Return a jittered buzz mixed with breath noise: the source of barks, grunts and growls."""
-    f = _contour(rng, len(t), *pitch_hz, 3) * (1 + 0.05 * rough * _coloured(rng, len(t), 1.0))
+    f = _contour(rng, len(t), *pitch_hz, 3) * (1 + 0.05 * rough * coloured(rng, len(t), 1.0))
     buzz = _tones(np.abs(f), rate, _gains(rng, 20, 1.0))
     breath = rng.standard_normal(len(t)) * np.sqrt(np.mean(buzz**2))
     return np.asarray(buzz + rough * breath)
@@ -274,37 +252,37 @@ CALLS: dict[str, CallKind] = {
 
 
 def _wind(rng: Rng, rate: float, n: int) -> Samples:
-    body = _coloured(rng, n, rng.uniform(1.5, 3)) * _flutter(rng, n, rate, 1.5, 6)
-    return body / np.std(body) + rng.uniform(0, 0.2) * _coloured(rng, n, 0.5)
+    body = coloured(rng, n, rng.uniform(1.5, 3)) * flutter(rng, n, rate, 1.5, 6)
+    return body / np.std(body) + rng.uniform(0, 0.2) * coloured(rng, n, 0.5)
 
 
 def _rain(rng: Rng, rate: float, n: int) -> Samples:
     drops = np.zeros(n)
     count = rng.poisson(n / rate * rng.uniform(30, 600))
     np.add.at(drops, rng.integers(0, n, count), rng.exponential(1.0, count))
-    ring = _band(drops, 0.03 * rate, rng.uniform(0.15, 0.45) * rate, rate, 1)
-    hiss = _coloured(rng, n, rng.uniform(0, 1))
+    ring = band(drops, 0.03 * rate, rng.uniform(0.15, 0.45) * rate, rate, 1)
+    hiss = coloured(rng, n, rng.uniform(0, 1))
     return ring / max(float(np.std(ring)), 1e-12) + rng.uniform(0.2, 2) * hiss / np.std(hiss)
 
 
 def _stream(rng: Rng, rate: float, n: int) -> Samples:
-    total = 0.3 * _coloured(rng, n, rng.uniform(0.3, 1.2))
+    total = 0.3 * coloured(rng, n, rng.uniform(0.3, 1.2))
     for _ in range(int(rng.integers(3, 8))):
         centre = rate * 10 ** rng.uniform(-2.2, -0.6)
-        voice = _band(rng.standard_normal(n), 0.8 * centre, 1.25 * centre, rate, 1)
-        total += voice / np.std(voice) * _flutter(rng, n, rate, 8, 5) * rng.uniform(0.1, 0.5)
+        voice = band(rng.standard_normal(n), 0.8 * centre, 1.25 * centre, rate, 1)
+        total += voice / np.std(voice) * flutter(rng, n, rate, 8, 5) * rng.uniform(0.1, 0.5)
     return total
 
 
 def _surf(rng: Rng, rate: float, n: int) -> Samples:
     t = np.arange(n) / rate
     swell = 0.15 + np.clip(np.sin(2 * np.pi * (t / rng.uniform(4, 12) + rng.uniform())), 0, 1) ** 2
-    return _coloured(rng, n, rng.uniform(0.7, 1.6)) * swell
+    return coloured(rng, n, rng.uniform(0.7, 1.6)) * swell
 
 
 def _traffic(rng: Rng, rate: float, n: int) -> Samples:
-    rumble = _coloured(rng, n, rng.uniform(1.5, 2.5))
-    tyres = _band(rng.standard_normal(n), 400, 2500, rate, 1) * _flutter(rng, n, rate, 0.3, 6)
+    rumble = coloured(rng, n, rng.uniform(1.5, 2.5))
+    tyres = band(rng.standard_normal(n), 400, 2500, rate, 1) * flutter(rng, n, rate, 0.3, 6)
     return rumble / np.std(rumble) + rng.uniform(0.1, 1) * tyres / np.std(tyres)
 
 
@@ -312,7 +290,7 @@ def _ship(rng: Rng, rate: float, n: int) -> Samples:
     blades = np.full(n, rng.uniform(6, 60))
     lines = _tones(blades, rate, _gains(rng, 30, 0.7))
     beat = 1 + rng.uniform(0.1, 0.8) * np.sin(2 * np.pi * np.cumsum(blades) / rate)
-    wash = _coloured(rng, n, rng.uniform(0.8, 1.8)) * beat
+    wash = coloured(rng, n, rng.uniform(0.8, 1.8)) * beat
     return lines / np.std(lines) * rng.uniform(0.1, 1) + wash / np.std(wash)
 
 
@@ -326,7 +304,7 @@ def _insect_bed(rng: Rng, rate: float, n: int) -> Samples:
     total = np.zeros(n)
     for _ in range(int(rng.integers(2, 6))):
         centre = rate * rng.uniform(0.06, 0.3)
-        voice = _band(rng.standard_normal(n), 0.95 * centre, 1.05 * centre, rate, 1)
+        voice = band(rng.standard_normal(n), 0.95 * centre, 1.05 * centre, rate, 1)
         pulsing = 1 + rng.uniform(0, 1) * np.sin(2 * np.pi * rng.uniform(5, 80) * t)
         total += voice / np.std(voice) * pulsing * rng.uniform(0.3, 1)
     return total
@@ -334,7 +312,7 @@ def _insect_bed(rng: Rng, rate: float, n: int) -> Samples:
 
 def _colour(exponent: float) -> Callable[[Rng, float, int], Samples]:
     def make(rng: Rng, rate: float, n: int) -> Samples:
-        return _coloured(rng, n, exponent)
+        return coloured(rng, n, exponent)
 
     return make
 

@@ -12,17 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-Samples = NDArray[np.float64]
-Rng = np.random.Generator
+from biodenoising.corpus.sounds import NOISE_RATES_HZ, Rng, Samples, band, flutter, tilted
 
-RATES_HZ = (8_000.0, 16_000.0, 44_100.0, 96_000.0)
 LEAST_RMS = 1e-12
 
 
 def synthesize_transients(samples: int, rng: Rng) -> NDArray[np.float32]:
     """Return transients of a kind and at a rate drawn by lot, mono, rms 1, shape (samples,)."""
     make = TRANSIENTS[list(TRANSIENTS)[rng.integers(len(TRANSIENTS))]]
-    noise = make(rng, float(rng.choice(RATES_HZ)), samples)
+    noise = make(rng, float(rng.choice(NOISE_RATES_HZ)), samples)
     return (noise / max(float(np.sqrt(np.mean(noise**2))), LEAST_RMS)).astype(np.float32)
 
 
@@ -70,14 +68,14 @@ def _rustle(rng: Rng, rate: float, n: int) -> Samples:
     """Clothes, leaves, a hand that rubs: noise in gusts, rough within them."""
     low_hz, high_hz = 10 ** rng.uniform(1.7, 3.3), 10 ** rng.uniform(3.3, 4.5)
     sound = _band(rng.standard_normal(n), low_hz, high_hz, rate)
-    rough = _gain(rng, n, rate, 10 ** rng.uniform(1, 2), rng.uniform(3, 10))
-    return sound * rough * _gain(rng, n, rate, 10 ** rng.uniform(-0.2, 0.6), rng.uniform(6, 16))
+    rough = flutter(rng, n, rate, 10 ** rng.uniform(1, 2), rng.uniform(3, 10))
+    return sound * rough * flutter(rng, n, rate, 10 ** rng.uniform(-0.2, 0.6), rng.uniform(6, 16))
 
 
 def _buffeting(rng: Rng, rate: float, n: int) -> Samples:
     """Wind in the microphone, waves against a hull: deep thumps, each its own."""
     sound = _band(rng.standard_normal(n), 5, 10 ** rng.uniform(1.7, 2.7), rate)
-    return sound * _gain(rng, n, rate, 10 ** rng.uniform(0, 0.9), rng.uniform(6, 14))
+    return sound * flutter(rng, n, rate, 10 ** rng.uniform(0, 0.9), rng.uniform(6, 14))
 
 
 TRANSIENTS: dict[str, Callable[[Rng, float, int], Samples]] = {
@@ -134,22 +132,11 @@ def _laid(n: int, sound: Samples, starts: NDArray[np.int64], gains: Samples) -> 
 
 def _bed(rng: Rng, n: int, over: Samples) -> Samples:
     """Return the steady noise below a sound, 10 to 50 dB down."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    slope = np.maximum(np.fft.rfftfreq(n), 1 / n) ** (-rng.uniform(0, 2) / 2)
-    bed = np.fft.irfft(spectrum * slope, n)
+    bed = tilted(rng.standard_normal(n), rng.uniform(0, 2))
     level = float(np.std(over)) / max(float(np.std(bed)), LEAST_RMS)
     return np.asarray(bed * level * 10 ** (-rng.uniform(10, 50) / 20))
 
 
-def _gain(rng: Rng, n: int, rate: float, speed_hz: float, depth_db: float) -> Samples:
-    """Return a random gain, log-normal, with most of its changes below `speed_hz`."""
-    knots = max(int(n / rate * speed_hz) + 3, 4)
-    line = np.interp(np.linspace(0, knots - 1, n), np.arange(knots), rng.standard_normal(knots))
-    return np.asarray(10 ** (depth_db * line / 20))
-
-
 def _band(x: Samples, low_hz: float, high_hz: float, rate: float) -> Samples:
-    high = min(high_hz, 0.48 * rate)
-    low = min(max(low_hz, 1e-4 * rate), 0.7 * high)
-    sos = signal.butter(1, (low, high), "bandpass", fs=rate, output="sos")
-    return np.asarray(signal.sosfilt(sos, x))
+    """Return a first-order band of half an octave at least, wherever its lower corner was drawn."""
+    return band(x, min(low_hz, 0.7 * min(high_hz, 0.48 * rate)), high_hz, rate, 1)

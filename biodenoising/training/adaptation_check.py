@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from biodenoising.corpus.augment import fit_length, rms
 from biodenoising.corpus.clips import Clip, ClipSettings, load_clips, read_clip
 from biodenoising.corpus.manifest import TIERS, Row
-from biodenoising.corpus.mixtures import NOISE_RATES_HZ
+from biodenoising.corpus.sounds import NOISE_RATES_HZ
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
 from biodenoising.errors import TrainingError
 from biodenoising.inference.denoiser import Denoiser

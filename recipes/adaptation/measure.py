@@ -246,17 +246,17 @@ def measure(
         if ended.model is None:
             record["refused"] = ended.verdict.reason
     record["handed over"] = ended is not None and ended.model is not None
-    # Where it was refused: what the whole way would have brought, for those who doubt the verdict.
+    # Where it was refused: what the farthest step would have brought, for those who doubt the verdict.
     farthest = sorted((model.with_name(model.stem + ".adapting") / "steps").glob("*.json"))[-1:]
     new = ended.model if ended is not None else None
     path = new or (farthest[0] if farthest else model)
     if path.exists():
-        record["new" if new else "whole way"] = {
+        record["new" if new else "farthest"] = {
             "known": compare(DEFAULT_MODEL, path, known),
             "general": compare(DEFAULT_MODEL, path, general(place, corpus, out / "development")),
         }
         if not new:
-            record["whole way"]["share"] = int(path.stem.removeprefix("step_")) / 100
+            record["farthest"]["share"] = int(path.stem.removeprefix("step_")) / 100
     return record
 
 
@@ -271,8 +271,8 @@ def table(out: Path) -> str:
         record = json.loads(path.read_text(encoding="utf-8"))
         said = record.get("verdict") or {}
         lines.append(_line(path.stem, record, said, record.get("new"), f"{said.get('share', 0):g}"))
-        if record.get("new") is None and record.get("whole way"):
-            figures = record["whole way"]
+        if record.get("new") is None and record.get("farthest"):
+            figures = record["farthest"]
             way = f"{figures['share']:g}"
             lines.append(_line(f"{path.stem}, not used", record, said, figures, way))
     return "\n".join(lines)

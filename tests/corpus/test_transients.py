@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from biodenoising.corpus.clips import Clip
 from biodenoising.corpus.mixtures import Mixer, MixtureSettings
+from biodenoising.corpus.sounds import NOISE_RATES_HZ
 from biodenoising.corpus.synthesis import NOISES, synthesize_noise
-from biodenoising.corpus.transients import RATES_HZ, TRANSIENTS, synthesize_transients
+from biodenoising.corpus.transients import TRANSIENTS, synthesize_transients
 
 SAMPLES = 65_536
 BLOCK = 512
@@ -43,7 +44,7 @@ def test_transients_follow_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize("kind", TRANSIENTS)
-@pytest.mark.parametrize("rate", RATES_HZ)
+@pytest.mark.parametrize("rate", NOISE_RATES_HZ)
 def test_every_kind_comes_and_goes_at_every_rate(kind: str, rate: float) -> None:
     peaks = [
         peaks_db(TRANSIENTS[kind](np.random.default_rng(seed), rate, SAMPLES)) for seed in range(8)

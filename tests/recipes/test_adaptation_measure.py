@@ -90,7 +90,7 @@ def test_the_way_of_what_was_not_used_is_told(
     monkeypatch.setattr(measure, "adapt", refused)
     monkeypatch.setattr(measure, "DEFAULT_MODEL", str(tiny_model))
     record = measure.measure(PLACES[0], corpus, tmp_path / "out", 1.0, rehearse=False)
-    assert record["whole way"]["share"] == 0.5
+    assert record["farthest"]["share"] == 0.5
     (tmp_path / "out" / "marsh.json").write_text(json.dumps(record))
     assert "| marsh, not used | 9 | 7 | 0.5 |" in measure.table(tmp_path / "out")
 
