@@ -246,7 +246,7 @@ def measure(
         if ended.model is None:
             record["refused"] = ended.verdict.reason
     record["handed over"] = ended is not None and ended.model is not None
-    # Where it was refused: what the farthest step would have brought, for those who doubt the verdict.
+    # Where it was refused: what the farthest step would have brought, for who doubts the verdict.
     farthest = sorted((model.with_name(model.stem + ".adapting") / "steps").glob("*.json"))[-1:]
     new = ended.model if ended is not None else None
     path = new or (farthest[0] if farthest else model)
