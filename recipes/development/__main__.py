@@ -11,12 +11,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmark.mixtures import Mixture, Plan
 from biodenoising import BiodenoisingError, Denoiser
 from biodenoising.metrics import bootstrap_interval, si_sdr
 from recipes.development.mixing import group_of, mixtures
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=os.environ.get("BIODENOISING_CORPUS"))
     parser.add_argument("--folder", type=Path, default=Path("runs/development"))
     parser.add_argument("--per-clip", type=int, default=2, metavar="N")
+    parser.add_argument("--rare", action="store_true", help="whales, bats and insects only")
     options = parser.parse_args(arguments)
     if options.corpus is None:
         parser.error("name a corpus: --corpus or BIODENOISING_CORPUS")
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name: Denoiser(card or name, threads=1)
             for name, _, card in (text.partition("=") for text in options.models)
         }
-        table = score(models, Path(options.corpus), options.folder, options.per_clip)
+        chosen = mixtures(Path(options.corpus), options.folder, options.per_clip, options.rare)
+        table = score(models, chosen, options.folder)
     except BiodenoisingError as error:
         print(f"development: {error}", file=sys.stderr)
         return 2
@@ -51,11 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def score(models: dict[str, Denoiser], corpus: Path, folder: Path, per_clip: int = 2) -> str:
+def score(models: dict[str, Denoiser], chosen: Iterable[tuple[Plan, Mixture]], folder: Path) -> str:
     """Return the table of models; every improvement goes to FOLDER/improvements.json too."""
     gains: dict[str, list[float]] = {name: [] for name in models}
     clips, groups = [], []
-    for plan, mixture in tqdm(mixtures(corpus, folder, per_clip), unit="mixture", disable=None):
+    for plan, mixture in tqdm(chosen, unit="mixture", disable=None):
         before = si_sdr(mixture.noisy, mixture.clean)
         for name, denoiser in models.items():
             clean = denoiser.denoise(mixture.noisy, mixture.sample_rate)

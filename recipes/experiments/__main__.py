@@ -28,6 +28,7 @@ from biodenoising.training.export import export_run
 from biodenoising.training.runs import run_training
 from biodenoising.training.settings import TrainingSettings
 from recipes.development.__main__ import score
+from recipes.development.mixing import mixtures
 from recipes.experiments.corpora import CHOSEN, TEACHERS, build
 from recipes.pseudo_clean import targets
 
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         runs = [_train(*pair, options) for pair in chosen]
         models = {name: Denoiser(path, threads=1) for name, path, _ in runs}
-        table = score(models, Path(options.corpus), options.folder / "development")
+        development = options.folder / "development"
+        table = score(models, mixtures(Path(options.corpus), development), development)
     except BiodenoisingError as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2

@@ -104,7 +104,7 @@ KEPT = next(f"n{i}" for i in range(100) if not is_held_back(f"n{i}"))
 
 @pytest.fixture
 def research_corpus(tmp_path: Path) -> Path:
-    """A corpus with one call and two noises that the development set may take."""
+    """A corpus with two calls and two noises for the development set; three for its rare one."""
     folder = tmp_path / "corpus"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -115,18 +115,24 @@ def research_corpus(tmp_path: Path) -> Path:
         ("research", "same-source", "r3", "trainer", 30.0),
         ("train", "trained-too", "t1", "trainer", 30.0),
         ("benchmark", "measured", "b1", "lab", 30.0),
+        ("train", "whale", "w1", "sea", 30.0),
+        ("train", "whale-of-trainer", "w2", "trainer", 30.0),
+        ("research", "bat", "a1", "cave", 30.0),
     ]
+    groups = {"whale": "cetacean", "whale-of-trainer": "cetacean", "bat": "bat"}
     noises = [
         ("research", "rain", "m1"), ("research", "insects", "m2"), ("train", "wind", HELD),
+        ("research", "ultrasonic", "m4"),
         ("train", "wind", KEPT), ("benchmark", "rain", "m3"),
     ]  # fmt: skip
     rows = [
-        {"kind": "vocal", "set": s, "taxon": name, "group": "frog", "recording": recording,
+        {"kind": "vocal", "set": s, "taxon": name, "recording": recording,
+         "group": groups.get(name, "frog"), "tier": "noncommercial" if name in groups else "open",
          "source": source, "est_snr_db": snr_db, "path": f"{name}.wav", "noise_type": ""}
         for s, name, recording, source, snr_db in calls
     ] + [
         {"kind": "noise", "set": s, "taxon": "", "group": "none", "recording": recording,
-         "source": "n", "path": f"{s}-{recording}.wav", "noise_type": kind}
+         "tier": "open", "source": "n", "path": f"{s}-{recording}.wav", "noise_type": kind}
         for s, kind, recording in noises
     ]  # fmt: skip
     times = np.arange(2 * RESEARCH_RATE_HZ) / RESEARCH_RATE_HZ

@@ -13,13 +13,23 @@ from recipes.development.__main__ import main
 from recipes.development.mixing import group_of, mixtures
 
 
+def labels_in(folder: Path) -> list[str]:
+    return sorted(path.name.split("_")[0] for path in folder.iterdir())
+
+
 def test_only_what_nobody_learns_from(research_corpus: Path, tmp_path: Path) -> None:
     made = list(mixtures(research_corpus, tmp_path / "set"))
+    assert len(made) == 4
+    assert labels_in(tmp_path / "set" / "clean") == ["bat", "frog"]
+    assert {group_of(plan) for plan, _ in made} == {"bat", "frog"}
+    assert labels_in(tmp_path / "set" / "noise") == ["rain", "wind"]
+
+
+def test_rare_animals_of_the_withheld_tier_too(research_corpus: Path, tmp_path: Path) -> None:
+    made = list(mixtures(research_corpus, tmp_path / "set", per_clip=1, rare=True))
     assert len(made) == 2
-    assert {group_of(plan) for plan, _ in made} == {"frog"}
-    assert len(list((tmp_path / "set" / "clean").iterdir())) == 1
-    labels = sorted(path.name.split("_")[0] for path in (tmp_path / "set" / "noise").iterdir())
-    assert labels == ["rain", "wind"]
+    assert labels_in(tmp_path / "set" / "clean") == ["bat", "cetacean"]
+    assert labels_in(tmp_path / "set" / "noise") == ["rain", "ultrasonic", "wind"]
 
 
 def test_models_are_compared(
@@ -28,7 +38,7 @@ def test_models_are_compared(
     arguments = ["--corpus", str(research_corpus), "--folder", str(tmp_path / "set")]
     assert main([*arguments, "noisereduce", f"tiny={tiny_model}"]) == 0
     header, _, first, second = capsys.readouterr().out.splitlines()
-    assert "frog (2)" in header
+    assert "bat (2) | frog (2)" in header
     assert first.startswith("| noisereduce |")
     assert "+0.00 [+0.00, +0.00]" in first
     kept = json.loads((tmp_path / "set" / "improvements.json").read_text())["improvements_db"]
@@ -47,7 +57,7 @@ def test_expansions_are_measured_once_and_compared(
     assert expansions.main([*arguments, "0.5"]) == 0
     shown = capsys.readouterr().out
     rows = expansions.read(tmp_path / "set" / "expansions.jsonl")
-    assert [row["ratio"] for row in rows] == [1, 2, 1, 2, 0.5, 0.5]
+    assert [row["ratio"] for row in rows] == [1, 2] * 4 + [0.5] * 4
     plain = np.mean([row["gain_db"] for row in rows if row["ratio"] == 1])
     assert f"| {plain:.2f} |" in next(line for line in shown.splitlines() if "| x 1 |" in line)
     assert expansions.main(["--folder", str(tmp_path / "set"), "--table"]) == 0
