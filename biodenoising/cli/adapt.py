@@ -74,7 +74,8 @@ def biodenoise_adapt(
         from biodenoising.training.adaptation import adapt, plan_adaptation
 
         if dry_run:
-            _show_needs(plan_adaptation(recordings, model, base=base, minutes=minutes))
+            needs = plan_adaptation(recordings, model, base=base, minutes=minutes, general=general)
+            _show_needs(needs)
             return
         # Lightning says which precision it computes in, which is nobody's concern here.
         logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

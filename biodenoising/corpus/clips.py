@@ -154,6 +154,23 @@ def load_clips(
 
     With `most`, so many of them drawn by the hash of their paths.
     """
+    chosen = choose_rows(folders, settings, noise=noise, held_back=held_back, most=most)
+    weights = balanced_weights([row for _, row in chosen], settings, noise=noise)
+    return [
+        _clip(folder, row, weight, settings, noise=noise)
+        for (folder, row), weight in zip(chosen, weights, strict=True)
+    ]
+
+
+def choose_rows(
+    folders: Sequence[Path],
+    settings: ClipSettings,
+    *,
+    noise: bool,
+    held_back: bool,
+    most: int | None = None,
+) -> list[tuple[Path, Row]]:
+    """Return the rows that `load_clips` reads, each with its folder."""
     chosen = [
         (folder, row)
         for folder in folders
@@ -161,11 +178,7 @@ def load_clips(
     ]
     if most is not None:
         chosen = sorted(chosen, key=lambda each: _hash(each[1]["path"]))[:most]
-    weights = balanced_weights([row for _, row in chosen], settings, noise=noise)
-    return [
-        _clip(folder, row, weight, settings, noise=noise)
-        for (folder, row), weight in zip(chosen, weights, strict=True)
-    ]
+    return chosen
 
 
 def balanced_weights(rows: Sequence[Row], settings: ClipSettings, *, noise: bool) -> list[float]:

@@ -27,7 +27,7 @@ from biodenoising.storage import (
     require_writable_folder,
 )
 from biodenoising.training.adaptation_events import GATHER_SHARE, Adaptation, Needs, Observer
-from biodenoising.training.adaptation_survey import STRETCH_S, Survey, survey
+from biodenoising.training.adaptation_survey import STRETCH_S, Survey, rehearsed_samples, survey
 
 WORK_SUFFIX = ".adapting"
 LEAST_AUDIO_S, LEAST_RECORDINGS = 60.0, 2
@@ -42,12 +42,13 @@ def plan_adaptation(
     *,
     base: str | Path = DEFAULT_MODEL,
     minutes: float = 30.0,
+    general: Sequence[str | Path] = (),
 ) -> Needs:
     """Say what `adapt` would work on and what it needs; nothing is written.
 
     Raises what `adapt` raises before it starts.
     """
-    return _prepare(recordings, model, base, minutes)[0]
+    return _prepare(recordings, model, base, minutes, [Path(folder) for folder in general])[0]
 
 
 def adapt(
@@ -97,10 +98,8 @@ def adapt(
     BatchError, DiskFullError
         The work folder cannot be written to.
     """
-    needs, found, out = _prepare(recordings, model, base, minutes)
-    for folder in map(Path, general):
-        if not (folder / MANIFEST_NAME).is_file():
-            raise OptionError(f"{printable(folder)}: has no {MANIFEST_NAME}; give a corpus folder")
+    corpora = [Path(folder) for folder in general]
+    needs, found, out = _prepare(recordings, model, base, minutes, corpora)
     _require_training()
     observer(needs)
     work = work_folder(out)
@@ -109,7 +108,7 @@ def adapt(
         remove_leftovers(work)
         from biodenoising.training.adaptation_run import Run
 
-        run = Run(needs, found, out, work, tuple(map(Path, general)), observer, stop)
+        run = Run(needs, found, out, work, corpora, observer, stop)
         ended = run.until_over(base)
     if not keep:
         shutil.rmtree(work, ignore_errors=True)
@@ -123,7 +122,7 @@ def work_folder(model: Path) -> Path:
 
 def _prepare(
     recordings: str | Path | Sequence[str | Path], model: str | Path, base: str | Path,
-    minutes: float,
+    minutes: float, corpora: Sequence[Path],
 ) -> tuple[Needs, Survey, Path]:  # fmt: skip
     """Look at everything that could be refused before any work."""
     out = Path(model)
@@ -142,7 +141,10 @@ def _prepare(
     sources = [recordings] if isinstance(recordings, str | Path) else list(recordings)
     found = survey([Path(source) for source in sources])
     _require_audio(found, sources)
-    return _needs(found, card, out, minutes), found, out
+    for folder in corpora:
+        if not (folder / MANIFEST_NAME).is_file():
+            raise OptionError(f"{printable(folder)}: has no {MANIFEST_NAME}; give a corpus folder")
+    return _needs(found, card, out, minutes, rehearsed_samples(corpora)), found, out
 
 
 def _require_audio(found: Survey, sources: Sequence[str | Path]) -> None:
@@ -162,7 +164,7 @@ def _require_audio(found: Survey, sources: Sequence[str | Path]) -> None:
         )
 
 
-def _needs(found: Survey, card: Card, out: Path, minutes: float) -> Needs:
+def _needs(found: Survey, card: Card, out: Path, minutes: float, rehearsed: float) -> Needs:
     heard_s = min(found.seconds, 60 * minutes * GATHER_SHARE * HEARD_A_SECOND)
     mean_rate = sum(r.duration_s * r.sample_rate for r in found.recordings) / found.seconds
     longest = max(min(r.duration_s, STRETCH_S) * r.sample_rate * r.channels
@@ -176,7 +178,7 @@ def _needs(found: Survey, card: Card, out: Path, minutes: float) -> Needs:
         sum(r.annotation is not None for r in found.recordings),
         minutes,
         # Clips as float32, a stretch with its spectra, the process and a batch's activations.
-        PROCESS_GB + BATCH_GB + (4 * samples + 40 * longest) / 1e9,
+        PROCESS_GB + BATCH_GB + (4 * (samples + rehearsed) + 40 * longest) / 1e9,
         # Calls raw and clean, noise; 24 bits hardly compressed.
         2 * 3 * samples / 1e9 + 0.1,
         free_bytes(out) / 1e9,

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from biodenoising.corpus.manifest import Row
+from biodenoising.corpus.manifest import MANIFEST_NAME, Row
 from biodenoising.errors import OptionError, TrainingError
 from biodenoising.models.cards import Card, card_record
 from biodenoising.models.registry import fingerprint
-from biodenoising.storage import printable, whole_file
+from biodenoising.storage import printable, sha256_of, whole_file
 from biodenoising.training.adaptation_check import (
     SHARES,
     SHARES_ALONE,
@@ -57,7 +57,9 @@ from biodenoising.training.state import new_network
 from biodenoising.training.trainer import Progress, Summary
 
 PLAN, TRAINING, STEPS = "plan.json", "training", "steps"
-FORMAT = 1
+FORMAT = 2
+# What a work was begun with has to be the same when it goes on, and what a person calls it.
+BEGUN_WITH = {"base": "base", "recordings": "recordings", "general": "general corpora"}
 CHECK_SHARE, LEAST_TRAINING_SHARE = 0.15, 0.3
 
 
@@ -65,7 +67,7 @@ class Run:
     """One adaptation in its work folder."""
 
     def __init__(
-        self, needs: Needs, found: Survey, out: Path, work: Path, general: tuple[Path, ...],
+        self, needs: Needs, found: Survey, out: Path, work: Path, general: Sequence[Path],
         observer: Observer, stop: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.needs, self.found, self.out, self.work = needs, found, out, work
@@ -96,14 +98,17 @@ class Run:
     def _plan(self, base: str | Path) -> dict[str, Any]:
         """Return what was decided when this work was begun, deciding what is not yet."""
         path, mine = self.work / PLAN, fingerprint(self.base)
-        begun = {"format": FORMAT, "base": mine, "recordings": _names_hash(self.found)}
+        begun = {
+            "format": FORMAT, "base": mine, "recordings": _names_hash(self.found),
+            "general": [sha256_of(folder / MANIFEST_NAME) for folder in self.general],
+        }  # fmt: skip
         plan: dict[str, Any] = begun | {"minutes": self.needs.minutes}
         if path.exists():
             self.observer("going on with what was begun before")
         # Until gathering is over nothing depends on the plan: what was heard is in the journal.
         if path.exists() and gathered(self.work) is not None:
             plan = _read_plan(path)
-            changed = [key for key in ("base", "recordings") if plan[key] != begun[key]]
+            changed = [name for key, name in BEGUN_WITH.items() if plan[key] != begun[key]]
             if changed:
                 raise OptionError(
                     f"{printable(self.work)}: was begun with other {' and '.join(changed)}; give "
@@ -227,7 +232,7 @@ def _heard(rows: Sequence[Row], needs: Needs) -> dict[str, Any]:
 def _read_plan(path: Path) -> dict[str, Any]:
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
-        if plan["format"] == FORMAT and plan["minutes"] > 0 and {"base", "recordings"} <= set(plan):
+        if plan["format"] == FORMAT and plan["minutes"] > 0 and set(BEGUN_WITH) <= set(plan):
             return dict(plan)
     except (OSError, ValueError, TypeError, KeyError):
         pass

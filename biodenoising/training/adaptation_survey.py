@@ -16,6 +16,8 @@ from pathlib import Path
 
 from biodenoising.audio import open_reader
 from biodenoising.corpus.annotations import Annotation, read_annotations
+from biodenoising.corpus.clips import ClipSettings, choose_rows
+from biodenoising.corpus.manifest import TIERS
 from biodenoising.corpus.pieces import Samples
 from biodenoising.corpus.sources.folder import Folder, annotation_of
 from biodenoising.errors import AudioReadError, OptionError
@@ -23,6 +25,9 @@ from biodenoising.storage import printable
 
 STRETCH_S, LEAST_STRETCH_S = 60.0, 2.0
 SKIPPED_FRAMES = 1 << 18
+# What is heard of a corpus, so that the rest is not forgotten; clips of either kind lie in memory.
+REHEARSED = ClipSettings(tiers=TIERS, refused_licences=())
+MOST_REHEARSED = 600
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,17 @@ def _files(
                 continue
             marks = source / row.annotation if row.annotation else None
             yield source / row.path, before + row.path, marks
+
+
+def rehearsed_samples(corpora: Sequence[Path]) -> float:
+    """Return how many samples of corpora a training holds in memory. Raises TrainingError."""
+    return sum(
+        (row.get("duration_s") or 0.0) * (row.get("sample_rate") or 0.0)
+        for noise in (False, True)
+        for _, row in choose_rows(
+            corpora, REHEARSED, noise=noise, held_back=False, most=MOST_REHEARSED
+        )
+    )
 
 
 def stretches(found: Survey) -> list[Stretch]:

@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from biodenoising.corpus.clips import Clip, ClipSettings, load_clips
-from biodenoising.corpus.manifest import TIERS
 from biodenoising.corpus.mixtures import Mixer, MixtureSettings
 from biodenoising.errors import ModelError
 from biodenoising.models.cards import Card
 from biodenoising.models.networks import save_checkpoint
 from biodenoising.training.adaptation_material import TIER, TRAIN
+from biodenoising.training.adaptation_survey import MOST_REHEARSED, REHEARSED
 from biodenoising.training.data import Material
 from biodenoising.training.precision import Precision
 from biodenoising.training.settings import (
@@ -50,9 +50,7 @@ MIXTURES = MixtureSettings(
 CLIPS = ClipSettings(sets=(TRAIN,), tiers=(TIER,), refused_licences=(), held_back_tenths=0)
 # With a corpus, its calls take the place of some of the person's and of most synthesized ones, for
 # a few targets are soon known by heart; the noise stays the person's for the most part.
-REHEARSED = ClipSettings(tiers=TIERS, refused_licences=())
 REHEARSED_CALLS, REHEARSED_NOISE, SYNTHESIZED_BESIDE = 0.6, 0.3, 0.15
-MOST_REHEARSED = 600  # of either kind; they lie in memory
 NEVER = 10**9
 
 

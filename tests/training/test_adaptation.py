@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 import biodenoising
 from biodenoising import adapt
 from biodenoising.cli.adapt import biodenoise_adapt
+from biodenoising.corpus.clips import is_held_back
 from biodenoising.corpus.manifest import Row
 from biodenoising.corpus.synthesis import synthesize_call, synthesize_noise
 from biodenoising.metrics import Interval
@@ -36,6 +37,7 @@ from biodenoising.training import (
     fine_tuning,
     trainer,
 )
+from biodenoising.training.adaptation import plan_adaptation
 from biodenoising.training.adaptation_check import (
     Checks,
     Known,
@@ -393,13 +395,15 @@ def test_out_of_memory_is_one_line_and_it_goes_on(
     assert "going on with what was begun before" in result.output
 
 
-def test_other_recordings_or_another_base_do_not_go_on(
-    recordings: Path, tiny_model: Path, out: Path, tmp_path: Path
+def test_other_recordings_another_base_or_corpus_do_not_go_on(
+    recordings: Path, tiny_model: Path, out: Path, corpus: Path, tmp_path: Path
 ) -> None:
     for number in range(2):
         write(tmp_path / "others" / f"{number}.wav", number, seconds=31)
     refused(command(tmp_path / "others", out, "--from", tiny_model), "other recordings")
     refused(command(recordings, out, "--from", "compact"), "other base")
+    with_a_corpus = command(recordings, out, "--from", tiny_model, "--general", corpus)
+    refused(with_a_corpus, "other general corpora")
 
 
 @pytest.mark.slow
@@ -504,6 +508,19 @@ def corpus(tmp_path: Path) -> Path:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "corpus" / "manifest.jsonl").write_text(text)
     return tmp_path / "corpus"
+
+
+def test_the_memory_that_a_corpus_takes_is_counted(recordings: Path, corpus: Path) -> None:
+    rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text().splitlines()]
+    hour = {"duration_s": 3_600.0, "sample_rate": 48_000}
+    text = "".join(json.dumps(row | hour) + "\n" for row in rows)
+    (corpus / "manifest.jsonl").write_text(text)
+    alone, both = (
+        plan_adaptation(recordings, "new.safetensors", general=general).memory_gb
+        for general in ([], [corpus])
+    )
+    heard = 2 * 40 - sum(is_held_back(row["recording"]) for row in rows)
+    assert both - alone == pytest.approx(heard * 3_600 * 48_000 * 4 / 1e9)
 
 
 def test_with_a_corpus_the_general_check_hears_nothing_else(begun: Path, corpus: Path) -> None:
