@@ -14,6 +14,7 @@ import fnmatch
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ from recipes.pseudo_clean import targets
 HERE = Path(__file__).resolve().parent
 STUDENTS = ("compact", "demucs", "cleanunet")
 SYNTHESIS, AGAIN = "chosen + synthesis", "chosen + synthesis + self-training"
-KINDS = (*TEACHERS, CHOSEN, SYNTHESIS, AGAIN)
+ONE_RATE = "chosen, at recorded rates"
+KINDS = (*TEACHERS, CHOSEN, ONE_RATE, SYNTHESIS, AGAIN)
 SYNTHESIZED = 0.3
 
 
@@ -86,7 +88,7 @@ def _train(
     """Train one student on one kind; return its name, card and what is worth telling."""
     source = options.again if kind == AGAIN else options.run
     corpora = options.folder / ("corpora-again" if kind == AGAIN else "corpora")
-    corpus = build(CHOSEN if kind in (SYNTHESIS, AGAIN) else kind, source, corpora)
+    corpus = build(kind if kind in TEACHERS else CHOSEN, source, corpora)
     settings = _settings(student, kind, options.students)
     folder = options.folder / "runs" / settings.name
     finished = folder / "finished.json"
@@ -108,8 +110,10 @@ def _train(
 def _settings(student: str, kind: str, folder: Path) -> TrainingSettings:
     settings = read_settings(folder / f"{student}.yaml")
     share = SYNTHESIZED if kind in (SYNTHESIS, AGAIN) else 0.0
-    name = f"{student}-{kind}".replace(" + ", "-").replace(" ", "-")
+    name = re.sub(r"\W+", "-", f"{student}-{kind}")
     mixtures = dataclasses.replace(settings.mixtures, synthesized_calls=share)
+    if kind == ONE_RATE:
+        mixtures = dataclasses.replace(mixtures, call_octaves=0, noise_octaves=0)
     return dataclasses.replace(settings, name=name, mixtures=mixtures)
 
 

@@ -9,7 +9,7 @@ import soundfile
 import yaml
 
 from biodenoising.corpus.manifest import read_manifest, write_manifest
-from recipes.experiments.__main__ import HERE, STUDENTS, main
+from recipes.experiments.__main__ import HERE, ONE_RATE, STUDENTS, main
 from recipes.experiments.corpora import CHOSEN, TEACHERS, build
 from recipes.pseudo_clean import targets
 
@@ -66,10 +66,16 @@ def test_students_are_trained_scored_and_told(
     ]  # fmt: skip
     assert main(arguments) == 0
     page = results.read_text()
-    for kind in (CHOSEN, "chosen + synthesis"):
+    for kind in (CHOSEN, ONE_RATE, "chosen + synthesis"):
         assert f"| compact | {kind} | 4 x 2 x 8192 | 1 |" in page
         assert f"| compact, {kind} |" in page
     assert "compact, noisy" not in page
+    made = {}
+    for kind, name in ((CHOSEN, "chosen"), (ONE_RATE, "chosen-at-recorded-rates")):
+        text = (tmp_path / f"experiments/runs/compact-{name}/settings.yaml").read_text()
+        made[kind] = yaml.safe_load(text)["mixtures"]["call_octaves"]
+    assert made[CHOSEN] > 0
+    assert made[ONE_RATE] == 0
     assert "compact on chosen" in capsys.readouterr().err
     assert main(arguments) == 0
     assert "compact on" not in capsys.readouterr().err
