@@ -29,8 +29,6 @@ from biodenoising.corpus.augment import (
     warp_time,
 )
 from biodenoising.corpus.clips import LEAST_FLOOR, Clip
-from biodenoising.corpus.drones import synthesize_drone
-from biodenoising.corpus.songs import synthesize_song
 from biodenoising.corpus.sounds import NOISE_RATES_HZ
 from biodenoising.corpus.synthesis import CALLS, NOISES, synthesize_call, synthesize_noise
 from biodenoising.corpus.transients import synthesize_transients
@@ -41,7 +39,6 @@ UNLABELLED = 1  # keeps these draws apart from the mixtures'
 EVENT_IN_CALL = 0.4  # of the loud events are the animal's
 CLEAN_SNR_DB = (30.0, 60.0)
 TRANSIENTS_DB = (-5.0, 25.0)  # from hardly heard to all there is
-DRONES_DB = (-10.0, 20.0)
 
 Chance = float
 
@@ -50,8 +47,7 @@ Chance = float
 class MixtureSettings:
     """What the mixtures are made of; a Chance is the share of mixtures it happens to.
 
-    `songs` is a share of the synthesized calls: those of no animal that there is. `call_octaves`
-    and `noise_octaves` bound the playback rates, drawn as powers of two. With the
+    `call_octaves` and `noise_octaves` bound the playback rates, drawn as powers of two. With the
     level `rms` the noisy input has rms 1 times a draw of `level_db`; with `peak` the target's
     peak is a draw of `target_peak`, and the noise is added to that.
     """
@@ -62,12 +58,10 @@ class MixtureSettings:
     noise_octaves: float = 1.2
     loud_cuts: bool = True
     synthesized_calls: Chance = 0.2
-    songs: Chance = 0.0
     synthesized_noise: Chance = 0.25
     second_caller: Chance = 0.1
     further_noise: Chance = 0.3
     transients: Chance = 0.0
-    drones: Chance = 0.0
     loud_events: Chance = 0.08
     noise_only: Chance = 0.04
     clean_only: Chance = 0.04
@@ -104,7 +98,7 @@ class MixtureSettings:
             samples=samples, snr_db=snr_db, call_octaves=0, noise_octaves=0,
             synthesized_calls=float(self.synthesized_calls == 1),
             synthesized_noise=float(self.synthesized_noise == 1),
-            second_caller=0, further_noise=0, transients=0, drones=0, loud_events=0, noise_only=0,
+            second_caller=0, further_noise=0, transients=0, loud_events=0, noise_only=0,
             clean_only=0, band_limits=0, distance=0, reverberation=0, reversal=0, warp=0, colour=0,
             soft_clipping=0, mp3=0,
         )  # fmt: skip
@@ -182,11 +176,8 @@ class Mixer:
         s = self.settings
         floor = LEAST_FLOOR
         if rng.random() < s.synthesized_calls:
-            if s.songs and rng.random() < s.songs:
-                audio = synthesize_song(s.samples, rng)
-            else:
-                kind = list(CALLS)[rng.integers(len(CALLS))]
-                audio = synthesize_call(kind, CALLS[kind].sample_rate, rng)
+            kind = list(CALLS)[rng.integers(len(CALLS))]
+            audio = synthesize_call(kind, CALLS[kind].sample_rate, rng)
         else:
             clip = self.calls[rng.choice(len(self.calls), p=self._call_odds)]
             audio, floor = clip.audio, clip.noise_floor
@@ -211,18 +202,9 @@ class Mixer:
             if rng.random() >= self.settings.further_noise:
                 break
             noise = noise + self._noise(rng) * np.float32(10 ** (rng.uniform(-10, 6) / 20))
-        return self._with_synthesized(noise, rng)
-
-    def _with_synthesized(self, noise: Samples, rng: Rng) -> Samples:
-        """Return the noise and, by chance, what recordings of noise hardly hold."""
-        s = self.settings
-        for chance, levels_db, make in (
-            (s.transients, TRANSIENTS_DB, synthesize_transients),
-            (s.drones, DRONES_DB, synthesize_drone),
-        ):
-            if chance and rng.random() < chance:
-                level = rms(noise) * np.float32(10 ** (rng.uniform(*levels_db) / 20))
-                noise = noise + level * make(s.samples, rng)
+        if self.settings.transients and rng.random() < self.settings.transients:
+            level = rms(noise) * np.float32(10 ** (rng.uniform(*TRANSIENTS_DB) / 20))
+            noise = noise + level * synthesize_transients(self.settings.samples, rng)
         return noise
 
     def _noise(self, rng: Rng) -> Samples:

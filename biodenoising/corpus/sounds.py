@@ -9,7 +9,6 @@ from scipy import signal
 Samples = NDArray[np.float64]
 Rng = np.random.Generator
 
-LEAST_PEAK = 1e-12
 NOISE_RATES_HZ = (8_000.0, 16_000.0, 44_100.0, 96_000.0)  # of what is made without a recording
 
 
@@ -37,8 +36,3 @@ def flutter(rng: Rng, n: int, rate: float, speed_hz: float, depth_db: float) -> 
     knots = max(int(n / rate * speed_hz) + 3, 4)
     line = np.interp(np.linspace(0, knots - 1, n), np.arange(knots), rng.standard_normal(knots))
     return np.asarray(10 ** (depth_db * line / 20))
-
-
-def peak(x: Samples) -> Samples:
-    """Return the sound at peak 1; silence stays silence."""
-    return x / max(float(np.abs(x).max(initial=0)), LEAST_PEAK)
