@@ -154,6 +154,8 @@ def _report(ended: Adaptation, model: Path) -> None:
         )
         if verdict.own is not None:
             click.echo(f"of these your own calls, made clean: {as_text(verdict.own)}")
+        if verdict.corpus is not None:
+            click.echo(f"of these the corpus's clean calls: {as_text(verdict.corpus)}")
         click.echo(f"general check, new minus old: {as_text(verdict.general)}")
     if verdict.score is not None:
         click.echo(

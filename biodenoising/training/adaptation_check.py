@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from biodenoising.training.adaptation_material import HELD_BACK, LEAST_HELD_BACK
 Samples = NDArray[np.float32]
 Values = NDArray[np.float64]
 Progress = Callable[[int], None]
+Whose = Literal["own", "corpus", "synthesized"]
 
 SAMPLES = 48_000
 SNR_DB = (-5.0, 10.0)
@@ -43,8 +44,9 @@ LEAST_GAIN_DB = 0.1  # nobody hears less, and one model more is a burden
 # A deleted call has an SI-SDR of minus infinity; one such must not be a mean by itself.
 BOUNDS_DB = (-40.0, 60.0)
 MOST_SEGMENTS = 24
-# Mixtures of one held-back target at most, and the largest share of them among the known calls.
-MIXTURES_OF_ONE, OWN_SHARE = 3, 0.75
+# Mixtures of one held-back target at most, and the largest share of them among the known calls,
+# without a corpus and with one, whose calls were clean before any model heard them.
+MIXTURES_OF_ONE, OWN_SHARE, OWN_SHARE_BESIDE = 3, 0.75, 0.5
 # The score errs by some dB: only a plain loss counts.
 LARGEST_SCORE_LOSS_DB = 1.0
 CALLS_OF_A_HALF = (24, 80)
@@ -55,13 +57,13 @@ LOUDEST_PEAK = 0.9
 class Known:
     """A mixture of which the call is known, (samples,) each; `call` tells which call it was.
 
-    `own` ones hold a call of the recordings, a target made clean; the others a synthesized one.
+    `own` ones hold a call of the recordings, a target made clean; those of the `corpus` were clean.
     """
 
     noisy: Samples
     target: Samples
     call: str
-    own: bool = False
+    whose: Whose = "synthesized"
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ class Verdict:
 
     `share` is how far from the old weights (0) to the new ones (1) it lies; 0 where none was
     better. `known` and `general` are new minus old, the mean SI-SDR difference in dB with its 95 %
-    interval by call; `own` is `known` on the recordings' own calls alone; `score` that of the
-    predicted gain on raw calls, None without any. `before_db` and `after_db` are the median
-    improvements over the input on the known calls.
+    interval by call; `own` is `known` on the recordings' own calls alone, `corpus` on those of a
+    corpus, None without one; `score` that of the predicted gain on raw calls, None without any.
+    `before_db` and `after_db` are the median improvements over the input on the known calls.
     """
 
     better: bool
@@ -94,6 +96,7 @@ class Verdict:
     after_db: float = float("nan")
     calls: int = 0
     segments: int = 0
+    corpus: Interval | None = None
 
 
 def make_checks(
@@ -101,8 +104,9 @@ def make_checks(
 ) -> tuple[Checks, Checks]:
     """Return the two halves, `calls` mixtures of each kind in either.
 
-    `rows` are those of a gathering, `corpora` folders with a manifest whose held-back tenth is
-    the general check. Raises TrainingError where nothing was held back.
+    `rows` are those of a gathering, `corpora` folders with a manifest. Their held-back tenth is
+    the general check, and its calls are among the known ones: a model's own targets praise any
+    model that is near it. Raises TrainingError where nothing was held back.
     """
     held = [row for row in rows if row.set == HELD_BACK]
     halves = _halved([row for row in held if row.kind == "noise"])
@@ -115,10 +119,17 @@ def make_checks(
         noises = [read_clip(work / row.path) for row in halves[half]]
         rng = np.random.default_rng((half, 1))
         own = [(row.path, read_clip(work / row.path, row.highpass_hz)) for row in targets[half::2]]
-        own = (own * MIXTURES_OF_ONE)[: round(OWN_SHARE * calls)]
-        known = [mix_known(label, audio, noises, rng, own=True) for label, audio in own]
-        for label, audio in synthesized_calls(calls - len(own), rng, f"half {half}"):
-            known.append(mix_known(label, audio, noises, rng))
+        share = OWN_SHARE_BESIDE if corpora else OWN_SHARE
+        own = (own * MIXTURES_OF_ONE)[: round(share * calls)]
+        known = [mix_known(*call, noises, rng, whose="own") for call in own]
+        theirs, missing = _calls_of(corpus, half), calls - len(own)
+        if theirs:
+            for number in range(missing):
+                call = theirs[number % len(theirs)]
+                known.append(mix_known(*call, noises, rng, whose="corpus"))
+        else:
+            for call in synthesized_calls(missing, rng, f"half {half}"):
+                known.append(mix_known(*call, noises, rng))
         # The first half only has to tell steps apart, several times over.
         made.append(
             Checks(tuple(known), _general(corpus, calls // 2 if half == 0 else calls, half))
@@ -178,7 +189,7 @@ def _general(corpus: tuple[list[Clip], list[Clip]], count: int, half: int) -> tu
     """
     rng = np.random.default_rng((half, 2))
     made = []
-    calls = [(f"corpus {n}", clip.audio) for n, clip in enumerate(corpus[0]) if n % 2 == half]
+    calls = _calls_of(corpus, half)
     if calls:
         noises = [clip.audio for clip in corpus[1]]
         return tuple(mix_known(*calls[number % len(calls)], noises, rng) for number in range(count))
@@ -189,9 +200,13 @@ def _general(corpus: tuple[list[Clip], list[Clip]], count: int, half: int) -> tu
     return tuple(made)
 
 
+def _calls_of(corpus: tuple[list[Clip], list[Clip]], half: int) -> list[tuple[str, Samples]]:
+    return [(f"corpus {n}", clip.audio) for n, clip in enumerate(corpus[0]) if n % 2 == half]
+
+
 def mix_known(
     label: str, call: Samples, noises: Sequence[Samples], rng: np.random.Generator, *,
-    own: bool = False,
+    whose: Whose = "synthesized",
 ) -> Known:  # fmt: skip
     """Mix one call into a noise drawn at random, at the samples' own speed and -5 to 10 dB.
 
@@ -202,7 +217,7 @@ def mix_known(
     noise = noise / np.float32(rms(noise)) * np.float32(10 ** (-rng.uniform(*SNR_DB) / 20))
     noisy = target + noise
     gain = np.float32(LOUDEST_PEAK / max(float(np.abs(noisy).max()), 1e-9))
-    return Known(noisy * gain, target * gain, label, own)
+    return Known(noisy * gain, target * gain, label, whose)
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -259,10 +274,10 @@ def choose_share(
     """Return the share of the way that helps most on the first half without harm, 0 for none."""
     known, general = heard(old, half.known, progress), heard(old, half.general, progress)
     # Synthesized calls are of the kind that was trained on, and gain from any training.
-    mine = np.array([mixture.own for mixture in half.known])
+    real = np.array([mixture.whose != "synthesized" for mixture in half.known])
     best, best_db = 0.0, 0.0
     for share, model in steps.items():
-        gain = float(np.mean((heard(model, half.known, progress) - known)[mine]))
+        gain = float(np.mean((heard(model, half.known, progress) - known)[real]))
         harm = float(np.mean(heard(model, half.general, progress) - general))
         if gain > best_db and harm >= -LARGEST_LOSS_DB:
             best, best_db = share, gain
@@ -277,8 +292,8 @@ def judge(
     inputs = np.array([si_sdr(m.noisy, m.target) for m in half.known])
     before, after = (heard(model, half.known, progress) for model in (old, new))
     known = _interval(after - before, half.known)
-    mine = np.array([mixture.own for mixture in half.known])
-    own = _interval((after - before)[mine], [m for m in half.known if m.own])
+    own = _part(after - before, half.known, "own")
+    corpus = _part(after - before, half.known, "corpus")
     general = _interval(
         heard(new, half.general, progress) - heard(old, half.general, progress), half.general
     )
@@ -291,15 +306,20 @@ def judge(
         reason = f"on known calls in your noise it is not surely better ({as_text(known)})"
     elif known.value < LEAST_GAIN_DB:
         reason = f"on known calls in your noise it is hardly better ({as_text(known)})"
-    elif not own.low > 0:
-        reason = f"on your own calls it is not surely better ({as_text(own)})"
+    elif own is None or not own.low > 0:
+        told = as_text(own) if own else "none"
+        reason = f"on your own calls it is not surely better ({told})"
+    elif corpus is not None and corpus.value < LEAST_GAIN_DB:
+        reason = (
+            f"on the corpus's clean calls in your noise it is hardly better ({as_text(corpus)})"
+        )
     elif general.value < -LARGEST_LOSS_DB:
         reason = f"it forgets: on the general check it loses ({as_text(general)})"
     elif score is not None and score.high < -LARGEST_SCORE_LOSS_DB:
         reason = f"your own calls come out worse by the reference-free score ({as_text(score)})"
     return Verdict(
         not reason, reason, share, known, own, general, score, float(np.median(before - inputs)),
-        float(np.median(after - inputs)), len(half.known), len(segments),
+        float(np.median(after - inputs)), len(half.known), len(segments), corpus,
     )  # fmt: skip
 
 
@@ -322,7 +342,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "calls": verdict.calls,
         "raw calls": verdict.segments,
     }
-    for name in ("known", "own", "general", "score"):
+    for name in ("known", "own", "corpus", "general", "score"):
         interval = getattr(verdict, name)
         if interval is not None:
             values = [round(value, 3) for value in interval]
@@ -333,6 +353,11 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
 def as_text(interval: Interval) -> str:
     """Return a difference in dB with its interval."""
     return f"{interval.value:+.2f} dB, 95 % interval {interval.low:+.2f} to {interval.high:+.2f}"
+
+
+def _part(differences: Values, known: Sequence[Known], whose: Whose) -> Interval | None:
+    chosen = [number for number, mixture in enumerate(known) if mixture.whose == whose]
+    return _interval(differences[chosen], [known[n] for n in chosen]) if chosen else None
 
 
 def _interval(differences: Values, known: Sequence[Known]) -> Interval:

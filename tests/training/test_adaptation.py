@@ -435,10 +435,12 @@ def test_going_on_after_a_kill(recordings: Path, tiny_model: Path, out: Path) ->
 # --- the verdict ---------------------------------------------------------------------------------
 
 
-def half(count: int = 30, own: int = 0) -> Checks:
+def half(count: int = 30, own: int = 0, beside: Any = "synthesized") -> Checks:
     audio = np.random.default_rng(0).standard_normal(2_000).astype(np.float32)
     noise = np.random.default_rng(1).standard_normal(2_000).astype(np.float32)
-    known = tuple(Known(audio + noise, audio, f"call {n}", n < own) for n in range(count))
+    known = tuple(
+        Known(audio + noise, audio, f"call {n}", "own" if n < own else beside) for n in range(count)
+    )
     return Checks(known, known)
 
 
@@ -450,7 +452,7 @@ def hearing(monkeypatch: pytest.MonkeyPatch, **models: tuple[float, float, float
         values = np.random.default_rng(2).normal(0, 0.1, len(known))
         which = turn[model] = turn.get(model, -1) + 1
         values += models[model][which % 2]
-        return values + [models[model][2] if mixture.own else 0.0 for mixture in known]
+        return values + [models[model][2] if mixture.whose == "own" else 0.0 for mixture in known]
 
     monkeypatch.setattr(adaptation_check, "heard", heard)
 
@@ -475,6 +477,20 @@ def test_only_what_is_surely_better_passes(
     json.dumps(adaptation_check.verdict_record(made))
 
 
+def test_with_a_corpus_its_clean_calls_have_to_gain_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Targets that the old model made praise what is near it: a gain on them alone is none."""
+    hearing(monkeypatch, old=(0.0, 0.0, 0.0), praised=(0.0, 0.0, 1.0), good=(0.5, 0.0, 0.0))
+    both = half(own=15, beside="corpus")
+    for new, better in (("praised", False), ("good", True)):
+        made = judge("old", new, 1.0, both, [], lambda n: None)  # type: ignore[arg-type]
+        assert made.better == better
+        assert made.corpus is not None
+        assert ("corpus's clean calls" in made.reason) != better
+        assert "corpus, new minus old_db" in adaptation_check.verdict_record(made)
+
+
 def test_the_step_that_helps_without_harm_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     hearing(monkeypatch, old=(0, 0, 0), a=(0.5, 0, 0), b=(0.9, -0.05, 0), c=(2, -1, 0))
     steps: Any = {0.25: "a", 0.5: "b", 1.0: "c"}
@@ -484,7 +500,7 @@ def test_the_step_that_helps_without_harm_is_chosen(monkeypatch: pytest.MonkeyPa
 
 def test_both_halves_hold_calls_of_ones_own(begun: Path) -> None:
     halves = make_checks(gathered(begun) or [], begun, [], 8)
-    calls = [{mixture.call for mixture in made.known if mixture.own} for made in halves]
+    calls = [{mixture.call for mixture in made.known if mixture.whose == "own"} for made in halves]
     assert min(map(len, calls)) >= 4
     assert not calls[0] & calls[1]
 
@@ -526,6 +542,7 @@ def test_the_memory_that_a_corpus_takes_is_counted(recordings: Path, corpus: Pat
 def test_with_a_corpus_the_general_check_hears_nothing_else(begun: Path, corpus: Path) -> None:
     first, second = make_checks(gathered(begun) or [], begun, [corpus], 4)
     calls = [{mixture.call for mixture in made.general} for made in (first, second)]
+    assert {mixture.whose for mixture in first.known} == {"own", "corpus"}
     assert all(call.startswith("corpus ") for call in calls[0] | calls[1])
     assert calls[0]
     assert calls[1]
