@@ -123,13 +123,11 @@ def make_checks(
         own = (own * MIXTURES_OF_ONE)[: round(share * calls)]
         known = [mix_known(*call, noises, rng, whose="own") for call in own]
         theirs, missing = _calls_of(corpus, half), calls - len(own)
-        if theirs:
-            for number in range(missing):
-                call = theirs[number % len(theirs)]
-                known.append(mix_known(*call, noises, rng, whose="corpus"))
-        else:
-            for call in synthesized_calls(missing, rng, f"half {half}"):
-                known.append(mix_known(*call, noises, rng))
+        others = [theirs[number % len(theirs)] for number in range(missing)] if theirs else (
+            synthesized_calls(missing, rng, f"half {half}")
+        )  # fmt: skip
+        whose: Whose = "corpus" if theirs else "synthesized"
+        known += [mix_known(*call, noises, rng, whose=whose) for call in others]
         # The first half only has to tell steps apart, several times over.
         made.append(
             Checks(tuple(known), _general(corpus, calls // 2 if half == 0 else calls, half))
@@ -306,9 +304,10 @@ def judge(
         reason = f"on known calls in your noise it is not surely better ({as_text(known)})"
     elif known.value < LEAST_GAIN_DB:
         reason = f"on known calls in your noise it is hardly better ({as_text(known)})"
-    elif own is None or not own.low > 0:
-        told = as_text(own) if own else "none"
-        reason = f"on your own calls it is not surely better ({told})"
+    elif own is None:
+        reason = "none of your own calls was held back to check with"
+    elif not own.low > 0:
+        reason = f"on your own calls it is not surely better ({as_text(own)})"
     elif corpus is not None and corpus.value < LEAST_GAIN_DB:
         reason = (
             f"on the corpus's clean calls in your noise it is hardly better ({as_text(corpus)})"
