@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import trim_mean
 
 from biodenoising.corpus.augment import fit_length, rms
 from biodenoising.corpus.clips import Clip, ClipSettings, load_clips, read_clip
@@ -40,6 +41,9 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 # (recipes/adaptation); synthesized calls do not notice.
 SHARES_ALONE = (0.25, 0.5)
 LARGEST_LOSS_DB = 0.1
+# Few of the general mixtures lose or gain many dB, and which of them are drawn is chance: without
+# a tenth at either end their mean tells what the others do (recipes/adaptation).
+TRIMMED = 0.1
 LEAST_GAIN_DB = 0.1  # nobody hears less, and one model more is a burden
 # A deleted call has an SI-SDR of minus infinity; one such must not be a mean by itself.
 BOUNDS_DB = (-40.0, 60.0)
@@ -80,8 +84,9 @@ class Verdict:
 
     `share` is how far from the old weights (0) to the new ones (1) it lies; 0 where none was
     better. `known` and `general` are new minus old, the mean SI-SDR difference in dB with its 95 %
-    interval by call; `own` is `known` on the recordings' own calls alone, `corpus` on those of a
-    corpus, None without one; `score` that of the predicted gain on raw calls, None without any.
+    interval by call, of `general` without a tenth at either end; `own` is `known` on the
+    recordings' own calls alone, `corpus` on those of a corpus, None without one; `score` that of
+    the predicted gain on raw calls, None without any.
     `before_db` and `after_db` are the median improvements over the input on the known calls.
     """
 
@@ -128,10 +133,7 @@ def make_checks(
         )  # fmt: skip
         whose: Whose = "corpus" if theirs else "synthesized"
         known += [mix_known(*call, noises, rng, whose=whose) for call in others]
-        # The first half only has to tell steps apart, several times over.
-        made.append(
-            Checks(tuple(known), _general(corpus, calls // 2 if half == 0 else calls, half))
-        )
+        made.append(Checks(tuple(known), _general(corpus, calls, half)))
     return made[0], made[1]
 
 
@@ -260,8 +262,8 @@ def affordable_calls(model: str | Path, budget_s: float, steps: int) -> int:
         begun = monotonic()
         denoiser.denoise(noise, denoiser.card.sample_rate)
         seconds.append(monotonic() - begun)
-    # As `choose_share` and `judge` hear them: one and a half of each for every step, two for two.
-    share = 1.5 * (steps + 1) + 4
+    # As `choose_share` and `judge` hear them: two kinds for every step, and for old and new.
+    share = 2 * (steps + 1) + 4
     count = (budget_s / max(min(seconds), 1e-4) - 2 * MOST_SEGMENTS) / share
     return int(min(max(count, CALLS_OF_A_HALF[0]), CALLS_OF_A_HALF[1]))
 
@@ -276,7 +278,7 @@ def choose_share(
     best, best_db = 0.0, 0.0
     for share, model in steps.items():
         gain = float(np.mean((heard(model, half.known, progress) - known)[real]))
-        harm = float(np.mean(heard(model, half.general, progress) - general))
+        harm = _trimmed(heard(model, half.general, progress) - general)
         if gain > best_db and harm >= -LARGEST_LOSS_DB:
             best, best_db = share, gain
     return best
@@ -293,7 +295,8 @@ def judge(
     own = _part(after - before, half.known, "own")
     corpus = _part(after - before, half.known, "corpus")
     general = _interval(
-        heard(new, half.general, progress) - heard(old, half.general, progress), half.general
+        heard(new, half.general, progress) - heard(old, half.general, progress), half.general,
+        _trimmed,
     )
     score = None
     if segments:
@@ -345,7 +348,8 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         interval = getattr(verdict, name)
         if interval is not None:
             values = [round(value, 3) for value in interval]
-            record[f"{name}, new minus old_db"] = {"mean": values[0], "interval_95": values[1:]}
+            mean = "mean of the middle 80 %" if name == "general" else "mean"
+            record[f"{name}, new minus old_db"] = {mean: values[0], "interval_95": values[1:]}
     return record
 
 
@@ -359,10 +363,16 @@ def _part(differences: Values, known: Sequence[Known], whose: Whose) -> Interval
     return _interval(differences[chosen], [known[n] for n in chosen]) if chosen else None
 
 
-def _interval(differences: Values, known: Sequence[Known]) -> Interval:
+def _interval(
+    differences: Values, known: Sequence[Known], statistic: Callable[[Values], float] | None = None
+) -> Interval:
     groups = [mixture.call for mixture in known]
-    return bootstrap_interval(differences, groups=groups, statistic=_mean)
+    return bootstrap_interval(differences, groups=groups, statistic=statistic or _mean)
 
 
 def _mean(values: Values) -> float:
     return float(np.mean(values))
+
+
+def _trimmed(values: Values) -> float:
+    return float(trim_mean(values, TRIMMED))

@@ -477,6 +477,24 @@ def test_only_what_is_surely_better_passes(
     json.dumps(adaptation_check.verdict_record(made))
 
 
+@pytest.mark.parametrize(("losing", "better"), [(2, True), (6, False)])
+def test_forgetting_is_what_more_than_a_few_mixtures_lose(
+    losing: int, better: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of thirty general mixtures may be chance; a fifth of them is not."""
+    hearings = {"old": [0.0, 0.0], "new": [1.0, -20.0]}
+
+    def heard(model: str, known: Any, progress: Any) -> Any:
+        gain = hearings[model].pop(0)
+        count = losing if gain < 0 else len(known)
+        return np.where(np.arange(len(known)) < count, gain, 0.0)
+
+    monkeypatch.setattr(adaptation_check, "heard", heard)
+    made = judge("old", "new", 1.0, half(own=8), [], lambda n: None)  # type: ignore[arg-type]
+    assert made.better == better
+    assert ("it forgets" in made.reason) != better
+
+
 def test_with_a_corpus_its_clean_calls_have_to_gain_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
