@@ -295,7 +295,8 @@ def judge(
     own = _part(after - before, half.known, "own")
     corpus = _part(after - before, half.known, "corpus")
     general = _interval(
-        heard(new, half.general, progress) - heard(old, half.general, progress), half.general,
+        heard(new, half.general, progress) - heard(old, half.general, progress),
+        half.general,
         _trimmed,
     )
     score = None

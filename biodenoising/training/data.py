@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +27,15 @@ CHECK_SEED = 0
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Noisy and target (mixtures, samples), the targets' noise floors (mixtures,), and segments to be
 remixed (segments, samples); mixtures and segments together are the batch."""
+MakeMixture = Callable[[int], Mixture]
+"""Returns the mixture of a number."""
 
 
 @dataclass(frozen=True)
 class Material:
     """The mixtures of a training, its checks by name, and what they were made of."""
 
-    mixer: Mixer
+    mixer: MakeMixture
     checks: dict[str, list[Mixture]]
     description: str
     listener: Listener | None = None

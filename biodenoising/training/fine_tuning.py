@@ -1,9 +1,9 @@
 """From a model's weights to weights a little further on: small steps on a person's own material.
 
-Their calls and noise are mixed with synthesized ones, which ship with the package, and with those
-of a corpus where there is one, so that the network goes on hearing what it does not find in the
-recordings. Between the old weights and the new ones lies a line; checkpoints along it are written
-to be compared.
+Their calls and noise are mixed with synthesized ones, which ship with the package. With a corpus
+its clean calls are heard in their noise as well, and beside that the network hears what it is not
+to forget (`remembering`): the corpus in its own noise. Between the old weights and the new ones
+lies a line; checkpoints along it are written to be compared.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from biodenoising.models.cards import Card
 from biodenoising.models.networks import save_checkpoint
 from biodenoising.training.adaptation_material import TIER, TRAIN
 from biodenoising.training.adaptation_survey import MOST_REHEARSED, REHEARSED
-from biodenoising.training.data import Material
+from biodenoising.training.data import MakeMixture, Material
 from biodenoising.training.precision import Precision
+from biodenoising.training.remembering import Alternating, Remembered
 from biodenoising.training.settings import (
     AverageSettings,
     CheckSettings,
@@ -49,8 +50,9 @@ MIXTURES = MixtureSettings(
 )  # fmt: skip
 CLIPS = ClipSettings(sets=(TRAIN,), tiers=(TIER,), refused_licences=(), held_back_tenths=0)
 # With a corpus, its calls take the place of some of the person's and of most synthesized ones, for
-# a few targets are soon known by heart; the noise stays the person's for the most part.
-REHEARSED_CALLS, REHEARSED_NOISE, SYNTHESIZED_BESIDE = 0.6, 0.3, 0.15
+# a few targets are soon known by heart; the noise stays the person's.
+REHEARSED_CALLS, SYNTHESIZED_BESIDE = 0.6, 0.15
+GENERAL_SEED = 1
 NEVER = 10**9
 
 
@@ -102,16 +104,35 @@ def tune(
         load_clips(corpora, REHEARSED, noise=noise, held_back=False, most=MOST_REHEARSED)
         for noise in (False, True)
     )
-    calls = _shared(calls, more_calls, REHEARSED_CALLS)
-    noises = _shared(noises, more_noises, REHEARSED_NOISE)
+    everything = _shared(calls, more_calls, REHEARSED_CALLS)
     plain = settings.mixtures.plain(settings.checks.samples, settings.checks.snr_db)
-    own = Mixer(calls, noises, plain, 0)
+    own = Mixer(everything, noises, plain, 0)
+    mixer: MakeMixture = Mixer(everything, noises, settings.mixtures, settings.seed)
+    if more_calls and more_noises:
+        general = Mixer(more_calls, more_noises, _general(settings), GENERAL_SEED)
+        mixer = Alternating(mixer, Remembered(general, _base(settings)))
     material = Material(
-        Mixer(calls, noises, settings.mixtures, settings.seed),
+        mixer,
         {"own": [own(number) for number in range(settings.checks.held_back)]},
-        f"{len(calls)} targets and {len(noises)} noises",
+        f"{len(everything)} targets and {len(noises)} noises",
     )
     return train(settings, material, folder, observer=observer, stop=stop)
+
+
+def _base(settings: TrainingSettings) -> nn.Module:
+    """Return the network that a training begins from."""
+    assert settings.begin_from is not None
+    network = new_network(settings)
+    load_weights(network, Path(settings.begin_from))
+    return network
+
+
+def _general(settings: TrainingSettings) -> MixtureSettings:
+    """Return how what is to be remembered is mixed: at more rates than a person's sounds."""
+    return dataclasses.replace(
+        settings.mixtures, snr_db=(-8.0, 18.0), call_octaves=2.0, noise_octaves=2.0,
+        transients=0.3, band_limits=0.3,
+    )  # fmt: skip
 
 
 def _shared(own: list[Clip], others: list[Clip], share: float) -> list[Clip]:

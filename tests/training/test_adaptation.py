@@ -581,14 +581,15 @@ def test_a_corpus_is_rehearsed_but_for_what_it_holds_back(
             stop=lambda: False,
         )  # fmt: skip
     alone, both = (material.mixer for material in heard)
-    for mine, ours, share in (
-        (alone.calls, both.calls, fine_tuning.REHEARSED_CALLS),
-        (alone.noises, both.noises, fine_tuning.REHEARSED_NOISE),
-    ):
-        held_back = 40 + len(mine) - len(ours)
-        assert 0 < held_back < 12
-        weights = [clip.weight for clip in ours]
-        assert sum(weights[len(mine) :]) / sum(weights) == pytest.approx(share)
+    ours, theirs = both.own.calls, both.remembered.mixer.calls
+    mine = len(alone.calls)
+    weights = [clip.weight for clip in ours]
+    assert sum(weights[mine:]) / sum(weights) == pytest.approx(fine_tuning.REHEARSED_CALLS)
+    assert len(ours) == mine + len(theirs)
+    # The noise of the place is theirs alone, and the corpus is remembered in its own.
+    assert len(both.own.noises) == len(alone.noises)
+    assert 28 < len(theirs) < 40
+    assert 28 < len(both.remembered.mixer.noises) < 40
 
 
 def test_without_a_corpus_no_model_far_from_the_old_one_is_tried() -> None:
