@@ -349,7 +349,8 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         interval = getattr(verdict, name)
         if interval is not None:
             values = [round(value, 3) for value in interval]
-            mean = "mean of the middle 80 %" if name == "general" else "mean"
+            middle = f"mean of the middle {1 - 2 * TRIMMED:.0%}"
+            mean = middle if name == "general" else "mean"
             record[f"{name}, new minus old_db"] = {mean: values[0], "interval_95": values[1:]}
     return record
 
@@ -364,16 +365,16 @@ def _part(differences: Values, known: Sequence[Known], whose: Whose) -> Interval
     return _interval(differences[chosen], [known[n] for n in chosen]) if chosen else None
 
 
-def _interval(
-    differences: Values, known: Sequence[Known], statistic: Callable[[Values], float] | None = None
-) -> Interval:
-    groups = [mixture.call for mixture in known]
-    return bootstrap_interval(differences, groups=groups, statistic=statistic or _mean)
-
-
 def _mean(values: Values) -> float:
     return float(np.mean(values))
 
 
 def _trimmed(values: Values) -> float:
     return float(trim_mean(values, TRIMMED))
+
+
+def _interval(
+    differences: Values, known: Sequence[Known], statistic: Callable[[Values], float] = _mean
+) -> Interval:
+    groups = [mixture.call for mixture in known]
+    return bootstrap_interval(differences, groups=groups, statistic=statistic)
