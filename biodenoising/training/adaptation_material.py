@@ -24,15 +24,13 @@ from biodenoising.corpus.pieces import (
 )
 from biodenoising.corpus.segments import Segment, SegmentSettings, segment_blocks
 from biodenoising.corpus.sources.base import safe_name
-from biodenoising.errors import (
-    BiodenoisingError,
-    DiskFullError,
-    TrainingError,
-)
+from biodenoising.errors import BiodenoisingError, DiskFullError, TeacherError, TrainingError
 from biodenoising.inference.scores import LEAST_SAMPLES
 from biodenoising.teachers.candidates import TeacherPlan, loadable, make_candidates
+from biodenoising.teachers.expansion import denoise_at
 from biodenoising.teachers.registry import find_teacher
 from biodenoising.teachers.select import Selection, select
+from biodenoising.training.adaptation_noise import emptied, is_scarce
 from biodenoising.training.adaptation_survey import (
     Stretch,
     Survey,
@@ -55,7 +53,7 @@ LEAST_HELD_BACK = 8
 TRAIN, HELD_BACK = "train", "held back"
 # The licence is theirs to know; nothing of the recordings leaves this machine.
 LICENCE, TIER = "as the recordings' owner says", "unclear"
-RULES = 1
+RULES = 2
 
 Tell = Callable[[str], None]
 
@@ -79,6 +77,7 @@ def usable_plans(base: str) -> tuple[list[TeacherPlan], list[str]]:
 def gather(
     found: Survey,
     plans: Sequence[TeacherPlan],
+    base: str,
     work: Path,
     budget_s: float,
     *,
@@ -87,7 +86,8 @@ def gather(
 ) -> float:
     """Work on stretches until the budget is used; write WORK/manifest.jsonl, return the seconds.
 
-    It may be overrun by as much again where too little was found in it.
+    `plans` say who makes targets of calls, `base` is the model whose silence tells noise where
+    calls hardly pause. The budget may be overrun by as much again where too little was found in it.
     What an earlier run finished counts as used and is not done again. Raises TrainingError where
     what was found is not enough, DiskFullError.
     """
@@ -105,7 +105,7 @@ def gather(
         made = journal.made_of(item) if journal.has(item) else None
         if made is None:
             begun = monotonic()
-            made = _attempt(item, stretch, plans, work)
+            made = _attempt(item, stretch, plans, base, work)
             made = dataclasses.replace(made, seconds=monotonic() - begun)
             journal.add(item, made)
             for note in made.notes:
@@ -130,9 +130,11 @@ def _item(stretch: Stretch, teachers: Sequence[object]) -> Item:
     return Item(f"{recording.name}@{stretch.start_s:.3f}", key, Row(path="", kind="soundscape"))
 
 
-def _attempt(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: Path) -> Made:
+def _attempt(
+    item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], base: str, work: Path
+) -> Made:
     try:
-        return _work_on(item, stretch, plans, work)
+        return _work_on(item, stretch, plans, base, work)
     except (DiskFullError, MemoryError):
         raise
     except OF_ONE_ITEM as error:
@@ -142,7 +144,9 @@ def _attempt(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: P
         return Made((), (f"{stretch.recording.name}: {type(error).__name__}: {reason}",))
 
 
-def _work_on(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: Path) -> Made:
+def _work_on(
+    item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], base: str, work: Path
+) -> Made:
     """Cut one stretch, choose targets for its calls, write what is of use."""
     recording = stretch.recording
     audio, rate = read_stretch(stretch), round(recording.sample_rate)
@@ -152,10 +156,10 @@ def _work_on(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: P
     found = segment_blocks([audio], rate, settings=SEGMENTS, annotations=events)
     problems: list[str] = []
     rows: list[Row] = []
+    name = f"pieces/{item.key[:2]}/{safe_name(Path(recording.name).stem)[:40]}_{item.key[:10]}"
     for number, segment in enumerate(found):
-        row = _row(stretch, segment, rate)
-        stem = f"pieces/{item.key[:2]}/{safe_name(Path(recording.name).stem)[:40]}"
-        stem = f"{stem}_{item.key[:10]}_{number:03d}"
+        row = _row(stretch, segment.kind, segment.start_s, segment.end_s)
+        stem = f"{name}_{number:03d}"
         if segment.kind == "noise" and segment.end_s - segment.start_s >= LEAST_NOISE_S:
             piece = _cut(audio, rate, segment.start_s, segment.end_s)
             rows += _written(work, piece_name(f"{stem}_noise", rate), row, piece)
@@ -166,18 +170,36 @@ def _work_on(item: Item, stretch: Stretch, plans: Sequence[TeacherPlan], work: P
             start, end = segment.start_s - CONTEXT_S, segment.end_s + CONTEXT_S
             piece = _cut(audio, rate, start, end)
             rows += _target(work, stem, row, piece, segment.low_hz, plans, problems)
+    if events is None and is_scarce(found, audio.shape[1] / rate):
+        for number, span in enumerate(_emptied(mono_of(audio), rate, found, base, problems)):
+            row = _row(stretch, "noise", *span)
+            piece = _cut(audio, rate, *span)
+            rows += _written(work, piece_name(f"{name}_empty_{number:03d}", rate), row, piece)
     return Made(tuple(rows), tuple(dict.fromkeys(problems)))
 
 
-def _row(stretch: Stretch, segment: Segment, rate: int) -> Row:
-    noise = segment.kind == "noise"
+def _emptied(
+    noisy: Samples, rate: int, found: Sequence[Segment], base: str, problems: list[str]
+) -> list[tuple[float, float]]:
+    """Return the spans of which the present model leaves hardly anything."""
+    try:
+        denoised = denoise_at(find_teacher(base), noisy, rate)
+    except TeacherError as error:
+        problems.append(str(error))
+        return []
+    return emptied(noisy, denoised, rate, found, LEAST_NOISE_S)
+
+
+def _row(stretch: Stretch, kind: str, start_s: float, end_s: float) -> Row:
+    """Return the row of a call or of noise; times in seconds from the stretch's start."""
+    noise = kind == "noise"
     return Row(
         path="",
         kind="noise" if noise else "soundscape",
         noise_type="background" if noise else "",
-        sample_rate=rate,
-        start_s=round(stretch.start_s + segment.start_s, 4),
-        duration_s=round(segment.end_s - segment.start_s, 4),
+        sample_rate=round(stretch.recording.sample_rate),
+        start_s=round(stretch.start_s + start_s, 4),
+        duration_s=round(end_s - start_s, 4),
         recording=stretch.recording.name,
         source="recordings",
         licence=LICENCE,

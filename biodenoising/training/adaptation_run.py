@@ -134,7 +134,7 @@ class Run:
         for problem in problems:
             self.observer(f"left out {problem}")
         return gather(
-            self.found, plans, self.work, 60 * minutes * GATHER_SHARE,
+            self.found, plans, str(base), self.work, 60 * minutes * GATHER_SHARE,
             step=lambda share: self._step("gathering", share), tell=self.observer,
         )  # fmt: skip
 
