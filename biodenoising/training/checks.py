@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from biodenoising.corpus.mixtures import Mixture
 from biodenoising.metrics import si_sdr
@@ -27,7 +27,7 @@ class Check:
 
 @torch.no_grad()
 def improvement(
-    network: nn.Module, mixtures: Sequence[Mixture], device: torch.device
+    network: Callable[[Tensor], Tensor], mixtures: Sequence[Mixture], device: torch.device
 ) -> tuple[float, float]:
     """Return the median SI-SDR improvement in dB and the share of mixtures made worse."""
     gains = []

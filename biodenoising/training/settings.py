@@ -204,7 +204,9 @@ class TrainingSettings:
 
     `network` holds the architecture's own arguments; `batch` is in mixtures. `begin_from` is the
     path of a safetensors file of the same network, or of a mask network with fewer blocks or
-    narrower recurrences (training.growth), to start from instead of random weights.
+    narrower recurrences (training.growth), to start from instead of random weights. With
+    `decimations` every mixture is heard at these fractions of its rate too, as a card's decimations
+    have the denoiser do, and their mean is what learns; norms keep the statistics they began with.
     """
 
     name: str
@@ -212,6 +214,7 @@ class TrainingSettings:
     schedule: ScheduleSettings
     network: dict[str, Any] = field(default_factory=dict)
     begin_from: str | None = None
+    decimations: tuple[int, ...] = ()
     seed: int = 1
     batch: int = 12
     corpus: ClipSettings = ClipSettings()
@@ -227,6 +230,10 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError("batch must be at least 1")
+        if min(self.decimations, default=2) < 2:
+            raise ValueError("decimations must be 2 or more")
+        if self.decimations and self.begin_from is None:
+            raise ValueError("decimations need a network that has learnt: give begin_from")
         self.remix.count(self.batch)
         if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
             raise ValueError("name must be letters, digits, '-', '_' and '.'")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from biodenoising.storage import append_line, close_torn_line, printable, whole_
 from biodenoising.training.checks import Check, improvement
 from biodenoising.training.curves import draw_curves
 from biodenoising.training.data import Batch, Material, batches_from
+from biodenoising.training.hearings import hear, keep_statistics
 from biodenoising.training.losses import loss_terms, weighted_sum
 from biodenoising.training.precision import fast_precision
 from biodenoising.training.remix import remix
@@ -186,7 +188,9 @@ class _Loop:
         rate = self._set_rate(share)
         noisy, target, floor = self._with_remixed(batch)
         self.model.train()
-        estimate = self.model(noisy[:, None])[:, 0].float()
+        if settings.decimations:
+            keep_statistics(self.model)
+        estimate = hear(self.model, noisy[:, None], settings.decimations)[:, 0].float()
         terms = loss_terms(estimate, target, noisy, floor, settings.loss)
         loss = weighted_sum(terms, settings.loss)
         values = {"loss": loss, **terms}
@@ -268,8 +272,9 @@ class _Loop:
         """Denoise the fixed mixtures with the averaged weights and keep those of the best check."""
         run = self.run
         _forget_after(self.folder / CHECKS, run.step - 1)  # a finished run may be looked at again
+        average = partial(hear, run.average, decimations=self.settings.decimations)
         self.latest = tuple(
-            Check(name, run.step, *improvement(run.average, mixtures, self.fabric.device))
+            Check(name, run.step, *improvement(average, mixtures, self.fabric.device))
             for name, mixtures in self.material.checks.items()
         )
         header = ["step", "seconds", "name", "median_db", "worse"]
