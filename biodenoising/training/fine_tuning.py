@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from biodenoising.models.networks import save_checkpoint
 from biodenoising.training.adaptation_material import TIER, TRAIN
 from biodenoising.training.adaptation_survey import MOST_REHEARSED, REHEARSED
 from biodenoising.training.data import MakeMixture, Material
+from biodenoising.training.hearings import hear
 from biodenoising.training.precision import Precision
 from biodenoising.training.remembering import Alternating, Remembered
 from biodenoising.training.settings import (
@@ -73,6 +75,8 @@ def tuning_settings(
         schedule=ScheduleSettings(minutes=minutes, warm_up_steps=20, final_divisor=20),
         network={key: _frozen(value) for key, value in card.arguments.items()},
         begin_from=str(card.weights_path),
+        # At a fraction of the rate the place's noise is another one: it is to be learnt there too.
+        decimations=card.decimations,
         batch=BATCH,
         corpus=CLIPS,
         mixtures=mixtures,
@@ -110,7 +114,8 @@ def tune(
     mixer: MakeMixture = Mixer(everything, noises, settings.mixtures, settings.seed)
     if more_calls and more_noises:
         general = Mixer(more_calls, more_noises, _general(settings), GENERAL_SEED)
-        mixer = Alternating(mixer, Remembered(general, _base(settings)))
+        heard = partial(hear, _base(settings), decimations=settings.decimations)
+        mixer = Alternating(mixer, Remembered(general, heard))
     material = Material(
         mixer,
         {"own": [own(number) for number in range(settings.checks.held_back)]},
@@ -124,7 +129,7 @@ def _base(settings: TrainingSettings) -> nn.Module:
     assert settings.begin_from is not None
     network = new_network(settings)
     load_weights(network, Path(settings.begin_from))
-    return network
+    return network.eval()
 
 
 def _general(settings: TrainingSettings) -> MixtureSettings:

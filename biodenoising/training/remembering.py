@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from biodenoising.corpus.mixtures import Mixture
 from biodenoising.training.data import MakeMixture
+from biodenoising.training.hearings import Hear
 
 # How far from what it did a network may be, as a share of the power, before it matters: 20 dB.
 REMEMBERED_FLOOR = 0.01
@@ -20,10 +20,10 @@ EVERY = 3
 
 
 class Remembered:
-    """Mixtures of which the target is what a network, as it is now, makes of them."""
+    """Mixtures of which the target is what a network in evaluation makes of them."""
 
-    def __init__(self, mixer: MakeMixture, network: nn.Module) -> None:
-        self.mixer, self.network = mixer, network.eval()
+    def __init__(self, mixer: MakeMixture, network: Hear) -> None:
+        self.mixer, self.network = mixer, network
 
     @torch.inference_mode()
     def __call__(self, index: int) -> Mixture:

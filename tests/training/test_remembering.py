@@ -18,7 +18,7 @@ SETTINGS = MixtureSettings(samples=8_192, synthesized_calls=1.0, synthesized_noi
 @pytest.fixture
 def network() -> MaskNet:
     torch.manual_seed(0)
-    return MaskNet(MaskNetSettings(channels=(4, 4, 4, 4, 4), across=4, along=4, blocks=1))
+    return MaskNet(MaskNetSettings(channels=(4, 4, 4, 4, 4), across=4, along=4, blocks=1)).eval()
 
 
 def gradient(network: MaskNet, mixture: Mixture) -> float:
