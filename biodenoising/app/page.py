@@ -122,7 +122,7 @@ def _fields(gradio: Any) -> tuple[Any, list[Any]]:
     )
     with gradio.Accordion("More", open=False):
         limit = gradio.Number(
-            None, label="Turn nothing down by more than, dB", info="empty: no limit", minimum=0
+            None, label="Turn nothing down by more than, dB", info="0: no limit", minimum=0
         )
         with gradio.Row():
             low = gradio.Number(None, label="Band from, kHz", minimum=0, min_width=110)
@@ -130,7 +130,7 @@ def _fields(gradio: Any) -> tuple[Any, list[Any]]:
         outside = gradio.Radio(["keep", "mute"], value="keep", label="Outside the band")
         expansion = gradio.Number(
             None, label="Time expansion", minimum=0,
-            info="empty: the model hears sample by sample; not together with a band",
+            info="0: the model hears sample by sample; not together with a band",
         )  # fmt: skip
     return source, [model, mix, limit, expansion, low, high, outside]
 

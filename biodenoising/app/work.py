@@ -54,12 +54,15 @@ def choices_of(
     high_khz: float | None,
     outside: str,
 ) -> Choices:
-    """Return what the page's fields hold, None for an empty one. Raises OptionError."""
+    """Return what the page's fields hold, None or 0 for an empty one. Raises OptionError."""
+    # An empty field of gradio's holds 0 as soon as it is shown, so only a band may begin there.
+    if not high_khz:
+        low_khz, high_khz = low_khz or None, None
     if (low_khz is None) != (high_khz is None):
         raise OptionError("give both edges of the band, or none")
     band = None if low_khz is None or high_khz is None else (low_khz * 1000, high_khz * 1000)
     settings = DenoiseSettings(
-        mix, limit_db, expansion, band, "mute" if outside == "mute" else "keep"
+        mix, limit_db or None, expansion or None, band, "mute" if outside == "mute" else "keep"
     )
     return Choices(model, settings)
 

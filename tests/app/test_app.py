@@ -72,8 +72,11 @@ def test_the_fields_become_settings_and_the_command_that_does_the_same() -> None
     )
     slow = choices_of("compact", 1, None, 10, None, None, "keep")
     assert command_line("-x.wav", slow) == "biodenoise --time-expansion 10 -- -x.wav denoised/"
-    with pytest.raises(OptionError, match="both edges"):
-        choices_of("compact", 1, None, None, 1, None, "keep")
+    assert choices_of("compact", 1, 0, 0, 0, 0, "keep") == plain
+    assert choices_of("compact", 1, None, None, 0, 8, "keep").settings.band == (0, 8000)
+    for low, high in ((1, None), (1, 0), (None, 8)):
+        with pytest.raises(OptionError, match="both edges"):
+            choices_of("compact", 1, None, None, low, high, "keep")
     with pytest.raises(OptionError, match="LOW below HIGH"):
         choices_of("compact", 1, None, None, 8, 1, "keep")
 
@@ -148,6 +151,9 @@ def test_the_app_in_a_browser(served: str, browser: Any, tmp_path: Path) -> None
     page.locator("#source input[type=file]").wait_for(state="attached", timeout=60_000)
     page.locator("#source input[type=file]").set_input_files(source)
     page.get_by_text("dawn").first.wait_for(timeout=30_000)
+    # Fields that were only looked at ask for nothing.
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Time expansion").wait_for()
     page.locator("#denoise").click()
     page.locator("#view img").nth(2).wait_for(timeout=120_000)
     assert page.locator("#view audio").count() == 3
