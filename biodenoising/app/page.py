@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,7 @@ def start(folder: Path, *, host: str, port: int, open_browser: bool) -> Any:
         quiet=True,
         prevent_thread_lock=True,
         footer_links=[],
-        # Fonts of the machine itself: the page must not need a network.
-        theme=gradio.themes.Soft(
-            primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["monospace"]
-        ),
+        theme=_theme(gradio),
     )
     return page
 
@@ -59,7 +57,9 @@ def build(gradio: Any, folder: Path) -> Any:
             with gradio.Column(scale=2, min_width=340):
                 said = gradio.Markdown(elem_id="verdict")
                 shown = gradio.HTML(HINT, elem_id="view")
-                place = gradio.Slider(0, 1, value=0, step=0.1, label="Shown from, s", visible=False)
+                place = gradio.Slider(
+                    0, 1, value=0, step=0.1, label="Shown from, s", visible=False, elem_id="place"
+                )
                 with gradio.Row():
                     denoised = gradio.DownloadButton(
                         "Download denoised", variant="primary", visible=False, elem_id="denoised"
@@ -70,6 +70,7 @@ def build(gradio: Any, folder: Path) -> Any:
                 command = gradio.Code(
                     label="The same on the command line", language="shell", interactive=False,
                     visible=False, elem_id="command", buttons=["copy"], show_line_numbers=False,
+                    wrap_lines=True,
                 )  # fmt: skip
 
         def denoise(
@@ -93,10 +94,7 @@ def build(gradio: Any, folder: Path) -> Any:
                 raise gradio.Error(message, print_exception=False) from None
             return (
                 done, work.verdict(done), html,
-                gradio.update(
-                    maximum=max(done.latest_s, 0.1), value=done.facts.start_s,
-                    visible=done.latest_s > 0,
-                ),
+                _place(gradio, done),
                 *(gradio.update(value=str(path), visible=True) for path in done.task.targets),
                 gradio.update(value=work.command_line(name, choices), visible=True),
             )  # fmt: skip
@@ -109,6 +107,35 @@ def build(gradio: Any, folder: Path) -> Any:
         button.click(denoise, [source, *fields], outputs)
         place.release(move, [kept, place], shown, show_progress="hidden")
     return page
+
+
+def _place(gradio: Any, done: work.Denoised) -> Any:
+    """Set the slider to the stretch that is shown, where there is another one."""
+    return gradio.update(
+        maximum=max(ceil(done.latest_s * 10) / 10, 0.1),
+        value=round(done.facts.start_s, 1),
+        visible=done.latest_s > 0,
+    )
+
+
+def _theme(gradio: Any) -> Any:
+    """Return colours that words stand out from, and fonts that need no network."""
+    soft = gradio.themes.Soft(
+        primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    )
+    return soft.set(
+        background_fill_primary="*neutral_50",  # as before: set() forgets it
+        block_label_background_fill_dark="*primary_700",
+        block_label_text_color="*primary_800",
+        block_title_text_color="*primary_800",
+        body_text_color_subdued="*neutral_600",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+    )
 
 
 def _fields(gradio: Any) -> tuple[Any, list[Any]]:

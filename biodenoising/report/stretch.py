@@ -24,7 +24,7 @@ STYLE = (
 )
 AXIS = (
     "display:flex;flex-direction:column;justify-content:space-between;align-items:flex-end;"
-    "height:9em;line-height:1.1;font-size:.9em"
+    "height:10em;line-height:1.1;font-size:.9em"
 )
 PICTURE = "width:100%;height:9em;display:block;border-radius:5px;margin:0"
 
@@ -83,7 +83,7 @@ def html_of(card: dict[str, Any]) -> str:
         f'<div style="{AXIS}"><span>{_hertz(card["rate"] / 2)}</span><b>{title}</b><span>0</span>'
         f'</div><div><img alt="Spectrogram {title}" style="{PICTURE}" '
         f'src="data:image/png;base64,{picture}"><audio controls preload="metadata" '
-        f'style="width:100%;height:2.2em" src="data:audio/mpeg;base64,{sound}"></audio></div>'
+        f'style="width:100%;height:40px" src="data:audio/mpeg;base64,{sound}"></audio></div>'
         for title, picture, sound in zip(
             TITLES, card["pictures"], card["other"] or card["sounds"], strict=True
         )

@@ -30,6 +30,23 @@ from biodenoising.cli.app import biodenoise_app
 from biodenoising.errors import OptionError
 
 RATE = 16_000
+# The contrast of an element's words with its ground, as WCAG defines it.
+CONTRAST = """element => {
+  const style = getComputedStyle(element);
+  const [words, ground] = [style.color, style.backgroundColor].map((colour) => {
+    const linear = colour.match(/[0-9.]+/g).slice(0, 3).map((byte) => {
+      const share = byte / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  });
+  return (Math.max(words, ground) + 0.05) / (Math.min(words, ground) + 0.05);
+}"""
+# How far each axis ends from the lower edge of its picture.
+OFF = """[...document.querySelectorAll('#view img')].map((picture) => {
+  const axis = picture.parentElement.previousElementSibling;
+  return Math.abs(axis.getBoundingClientRect().bottom - picture.getBoundingClientRect().bottom);
+})"""
 
 
 def recording(path: Path, seconds: float = 30.0) -> Path:
@@ -157,6 +174,9 @@ def test_the_app_in_a_browser(served: str, browser: Any, tmp_path: Path) -> None
     page.locator("#denoise").click()
     page.locator("#view img").nth(2).wait_for(timeout=120_000)
     assert page.locator("#view audio").count() == 3
+    assert max(page.evaluate(OFF)) < 2
+    assert page.locator("#denoise").evaluate(CONTRAST) > 4.5
+    assert re.fullmatch(r"\d+(\.\d)?", page.locator("#place .max_value").inner_text())
     assert "biodenoise dawn.wav denoised/" in page.locator("#command").inner_text()
     assert "16 kHz, 30.0 s" in page.locator("#verdict").inner_text()
     with page.expect_download() as got:
