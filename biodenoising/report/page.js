@@ -26,10 +26,12 @@ const count = (n) => n.toLocaleString("en");
 const db = (value) => {
   if (value == null) return "–";
   const size = Math.abs(value).toFixed(1);
-  return (size === "0.0" ? "" : value > 0 ? "+" : "\u2212") + size + " dB";
+  return (size === "0.0" ? "" : value > 0 ? "+" : "\u2212") + size + "\u00a0dB";
 };
+const signed = (number) => String(number).replace("-", "\u2212");
 const kilo = (hertz) => hertz >= 1000 ? +(hertz / 1000).toFixed(2) + " kHz" : hertz + " Hz";
 function clock(seconds) {
+  if (seconds < 1) return +seconds.toPrecision(2) + " s";
   if (seconds < 60) return +seconds.toFixed(1) + " s";
   const whole = Math.round(seconds), h = Math.floor(whole / 3600), m = Math.floor(whole % 3600 / 60);
   const rest = String(whole % 60).padStart(2, "0");
@@ -58,11 +60,11 @@ const parts = (name) => { const at = name.lastIndexOf("/") + 1; return [name.sli
 function flagMarks(row) {
   return row[FLAGS].map((key) => make("span", { class: `flag ${key}${harmless.has(key) ? " harmless" : ""}` }, words.get(key)));
 }
-function link(row) {
+function link(row, ...label) {
   // Names that hold escapes of what cannot be printed lead nowhere.
   if (table.base == null || row[STATUS] === "failed" || row[NAME].includes("\\")) return null;
   const href = table.base + row[NAME].split("/").map(encodeURIComponent).join("/");
-  return make("a", { href }, "open the denoised file");
+  return make("a", { href, title: "Open the denoised file" }, ...label);
 }
 
 // --- summary -----------------------------------------------------------------------------------
@@ -125,7 +127,7 @@ function filter() {
   $("look").hidden = !cards.length;
   $("look-note").textContent = cardsShown === rows.length ? "" : cardsShown
     ? `${count(cardsShown)} of ${count(shown.length)} files, the most telling stretch of each`
-    : "None of these files is among those with pictures in this page; open them from the table.";
+    : "This page has no pictures of these files" + (shown.some((r) => link(r.row)) ? "; open them from the table." : ".");
   arrange();
 }
 
@@ -174,7 +176,7 @@ function line({ row, card, index }) {
   const label = [folder && make("span", { class: "dim" }, folder), name].filter(Boolean);
   const file = card >= 0
     ? make("button", { class: "jump", type: "button", title: "Look and listen", onclick: () => goTo(index) }, ...label)
-    : make("span", {}, ...label);
+    : link(row, ...label) ?? make("span", {}, ...label);
   const cell = (word, text) => make("td", { "data-name": word }, text ?? "");
   return make("tr", {},
     make("td", {}, file),
@@ -278,9 +280,9 @@ class CardView {
       set(true);
     }
     this.foot.append(
-      make("span", { class: "legend" }, `${d.low.toFixed(0)}`, bar, `${d.high.toFixed(0)} dB`),
+      make("span", { class: "legend" }, signed(d.low.toFixed(0)), bar, signed(`${d.high.toFixed(0)} dB`)),
       d.marks.length ? make("span", { class: "legend" }, make("i", { class: "key" }), "call found") : "",
-      d.gain > .5 ? `played ${d.gain.toFixed(0)} dB louder` : "", link(this.row) || "");
+      d.gain > .5 ? `played ${d.gain.toFixed(0)} dB louder` : "", link(this.row, "open the denoised file") || "");
   }
   audioOf(i) {
     const key = `${i}${this.other}`;
@@ -351,16 +353,17 @@ function scatter() {
   const ink = (name) => style.getPropertyValue(name).trim();
   pen.scale(ratio, ratio);
   pen.font = "11.5px system-ui, sans-serif";
-  const left = 46, right = box.width - 12, top = 10, bottom = box.height - 34;
+  const left = 52, right = box.width - 12, top = 10, bottom = box.height - 34;
   const xs = dots.map((d) => -d.row[BACKGROUND_DB]), ys = dots.map((d) => d.row[CALLS_DB]);
   const low = (v, least) => Math.min(v.reduce((a, b) => Math.min(a, b)), least), high = (v, most) => Math.max(v.reduce((a, b) => Math.max(a, b)), most);
-  const x0 = low(xs, 0) - 1, x1 = high(xs, 10) * 1.05, y0 = Math.max(low(ys, -4) * 1.1, -40), y1 = high(ys, 1) + .5;
-  const px = (x) => left + (x - x0) / (x1 - x0) * (right - left), py = (y) => bottom - (Math.max(y, y0) - y0) / (y1 - y0) * (bottom - top);
+  // Digital silence changes without bounds: what lies beyond these is drawn on the edge.
+  const x0 = Math.max(low(xs, 0) - 1, -20), x1 = Math.min(high(xs, 10) * 1.05, 60), y0 = Math.max(low(ys, -4) * 1.1, -40), y1 = high(ys, 1) + .5;
+  const px = (x) => left + (Math.min(Math.max(x, x0), x1) - x0) / (x1 - x0) * (right - left), py = (y) => bottom - (Math.max(y, y0) - y0) / (y1 - y0) * (bottom - top);
   pen.fillStyle = ink("--dim"); pen.strokeStyle = ink("--line");
   pen.textAlign = "right"; pen.textBaseline = "middle";
-  for (const t of ticks(y0, y1, 5)) { pen.beginPath(); pen.moveTo(left, py(t)); pen.lineTo(right, py(t)); pen.stroke(); pen.fillText(String(t).replace("-", "\u2212"), left - 7, py(t)); }
+  for (const t of ticks(y0, y1, 5)) { pen.beginPath(); pen.moveTo(left, py(t)); pen.lineTo(right, py(t)); pen.stroke(); pen.fillText(signed(t), left - 7, py(t)); }
   pen.textAlign = "center"; pen.textBaseline = "top";
-  for (const t of ticks(x0, x1, 7)) { pen.beginPath(); pen.moveTo(px(t), top); pen.lineTo(px(t), bottom); pen.stroke(); pen.fillText(String(t), px(t), bottom + 6); }
+  for (const t of ticks(x0, x1, 7)) { pen.beginPath(); pen.moveTo(px(t), top); pen.lineTo(px(t), bottom); pen.stroke(); pen.fillText(signed(t), px(t), bottom + 6); }
   pen.fillText("background quieter by, dB", (left + right) / 2, bottom + 20);
   pen.save(); pen.translate(9, (top + bottom) / 2); pen.rotate(-Math.PI / 2); pen.textBaseline = "middle"; pen.fillText("calls changed by, dB", 0, 0); pen.restore();
   places = dots.map((d, i) => [px(xs[i]), py(ys[i]), d]);

@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -159,6 +160,20 @@ def test_the_page_in_a_browser(tree, biodenoise, browser) -> None:
         look_around(browser, moved, width, height)
 
 
+@pytest.mark.slow
+def test_a_file_without_pictures_is_opened_from_the_table(tree, biodenoise, browser) -> None:
+    tree.add(NASTY, 60_000)
+    tree.add("night/50 %.wav", 672)
+    biodenoise(tree.input, tree.output, "--report", "--report-files", "0")
+    page = browser.new_page()
+    page.goto((tree.output / NAME).as_uri())
+    links = page.locator("tbody a").evaluate_all("found => found.map(link => link.href)")
+    assert "0.042 s" in page.locator("tbody tr").last.inner_text()
+    wanted = [(tree.output / name).as_uri() for name in (NASTY, "night/50 %.wav")]
+    assert [unquote(link) for link in links] == [unquote(link) for link in wanted]
+    page.close()
+
+
 def wait_until(page: Any, true: str) -> None:
     """Wait for an expression to hold; the page's own policy forbids playwright's way."""
     for _ in range(600):
@@ -179,6 +194,7 @@ def look_around(browser: Any, path: Path, width: int, height: int) -> None:
     assert page.locator("tbody tr").count() == 6
     assert page.locator("tbody tr", has_text=NASTY).count() == 1
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#next").is_hidden()
     # Sorting, by keyboard on a desktop; the head is out of sight on a phone.
     if width > 720:
         page.locator("th button", has_text="Length").focus()
@@ -189,6 +205,7 @@ def look_around(browser: Any, path: Path, width: int, height: int) -> None:
     # Filtering, by flag and by name.
     page.locator(".chip", has_text="Failed").click()
     assert page.locator("tbody tr").count() == 1
+    assert page.locator("#look-note").inner_text() == "This page has no pictures of these files."
     page.locator(".chip", has_text="Failed").click()
     page.keyboard.press("/")
     page.keyboard.type("night/b")
