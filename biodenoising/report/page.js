@@ -216,7 +216,7 @@ class CardView {
         this.row[WHY] ? make("span", { class: "dim" }, this.row[WHY]) : null),
       this.place, this.foot);
     // Room for the pictures, so that nothing moves when they come.
-    this.place.style.minHeight = matchMedia("(max-width: 720px)").matches ? "408px" : "486px";
+    this.place.style.minHeight = matchMedia("(max-width: 720px)").matches ? "528px" : "486px";
   }
   show() {
     if (this.detail) return;
