@@ -20,6 +20,7 @@ from biodenoising.training.state import (
     CHECKPOINT,
     load_weights,
     new_network,
+    put_between,
     read_checkpoint,
 )
 
@@ -40,10 +41,15 @@ def export_run(
     `corpora` are the manifests the run was trained on. Raises TrainingError where the weights are
     missing or do not fit, OptionError where the licence asks less than the recordings'.
     """
-    network = new_network(settings)
+    network, export = new_network(settings), settings.export
     load_weights(network, folder / AVERAGE)
-    export = settings.export
+    if export.way < 1 and settings.begin_from is not None:
+        old = new_network(settings)
+        load_weights(old, Path(settings.begin_from), grow=True)
+        put_between(network, old, network, export.way)
     training = training_record(settings, corpora)
+    if export.way < 1:
+        training["share of the way from what it began with"] = export.way
     _check_licence(export.licence, training)
     if (folder / CHECKPOINT).exists():
         state = read_checkpoint(folder)

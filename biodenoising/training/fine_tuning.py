@@ -37,7 +37,7 @@ from biodenoising.training.settings import (
     ScheduleSettings,
     TrainingSettings,
 )
-from biodenoising.training.state import AVERAGE, load_weights, new_network
+from biodenoising.training.state import AVERAGE, load_weights, new_network, put_between
 from biodenoising.training.trainer import Observer, Summary, train
 
 RATE_SHARE, USUAL_RATE = 0.2, 1.5e-3
@@ -162,7 +162,7 @@ def write_between(
     paths = {}
     for share in shares:
         network = new_network(settings)
-        _put_between(network, old, new, share)
+        put_between(network, old, new, share)
         named = dataclasses.replace(
             card, name=f"step_{round(100 * share):03d}", training={}, metrics={}
         )
@@ -185,17 +185,6 @@ def is_half(card: Card, weights: Path | None = None) -> bool:
     if not stored:
         raise ModelError(f"{card.name}: holds no weights")
     return any(array.dtype == torch.float16 for array in stored.values())
-
-
-@torch.no_grad()
-def _put_between(network: nn.Module, old: nn.Module, new: nn.Module, share: float) -> None:
-    """Set every weight of `network` to old + share * (new - old)."""
-    before, after = old.state_dict(), new.state_dict()
-    for name, weight in network.state_dict().items():
-        if weight.is_floating_point():
-            weight.copy_(torch.lerp(before[name], after[name], share))
-        else:
-            weight.copy_(after[name])
 
 
 def _frozen(value: Any) -> Any:

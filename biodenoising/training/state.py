@@ -199,3 +199,14 @@ def _difference(ours: tuple[str, Any], theirs: tuple[str, Any]) -> str:
     if ours[0] != theirs[0]:
         return f"{theirs[0]} and not {ours[0]}"
     return f"{theirs[0]} with other {', '.join(changed_keys(theirs[1], ours[1]))}"
+
+
+@torch.no_grad()
+def put_between(network: nn.Module, old: nn.Module, new: nn.Module, share: float) -> None:
+    """Set every weight of `network` to old + share * (new - old)."""
+    before, after = old.state_dict(), new.state_dict()
+    for name, weight in network.state_dict().items():
+        if weight.is_floating_point():
+            weight.copy_(torch.lerp(before[name], after[name], share))
+        else:
+            weight.copy_(after[name])

@@ -145,6 +145,27 @@ def test_exported_weights_without_counters_are_enough_to_begin(
         RunState(settings(architecture="masknet", begin_from=str(path)))
 
 
+def test_some_of_the_way_is_exported(settings: Make, tmp_path: Path) -> None:
+    begin, run = tmp_path / "first.safetensors", tmp_path / "run"
+    first, second = RunState(settings(seed=5)), RunState(settings(seed=6))
+    first.save_weights(begin)
+    run.mkdir()
+    second.save_weights(run / "average.safetensors")
+    chosen = settings(begin_from=str(begin), export={"way": 0.7, "half": False})
+    card = export_run(chosen, [], run, tmp_path / "out")
+    exported = load_file(card.weights_path)
+    old, new = first.network.state_dict(), second.network.state_dict()
+    for name, weight in exported.items():
+        torch.testing.assert_close(weight, 0.3 * old[name] + 0.7 * new[name])
+    assert card.training["share of the way from what it began with"] == 0.7
+
+
+@pytest.mark.parametrize("way", [0, 1.2, 0.5])
+def test_no_way_leads_from_nowhere(settings: Make, way: float) -> None:
+    with pytest.raises(ValueError, match=r"export\.way"):
+        settings(export={"way": way})
+
+
 # --- recordings ----------------------------------------------------------------------------------
 
 
