@@ -36,7 +36,8 @@ Whose = Literal["own", "corpus", "synthesized"]
 
 SAMPLES = 48_000
 SNR_DB = (-5.0, 10.0)
-SHARES = (0.25, 0.5, 0.75, 1.0)
+# Beyond the new weights gain and harm go on as before them, and what is remembered leaves room.
+SHARES = (0.25, 0.5, 1.0, 1.5, 2.0)
 # Without a corpus to rehearse with, what lies further on is known by heart and forgets the rest
 # (recipes/adaptation); synthesized calls do not notice.
 SHARES_ALONE = (0.25, 0.5)
@@ -82,9 +83,9 @@ class Checks:
 class Verdict:
     """What the second half of the checks said of the chosen step from old to new.
 
-    `share` is how far from the old weights (0) to the new ones (1) it lies; 0 where none was
-    better. `known` and `general` are new minus old, the mean SI-SDR difference in dB with its 95 %
-    interval by call, of `general` without a tenth at either end; `own` is `known` on the
+    `share` is how far from the old weights (0) to the new ones (1) or beyond it lies; 0 where none
+    was better. `known` and `general` are new minus old, the mean SI-SDR difference in dB with its
+    95 % interval by call, of `general` without a tenth at either end; `own` is `known` on the
     recordings' own calls alone, `corpus` on those of a corpus, None without one; `score` that of
     the predicted gain on raw calls, None without any.
     `before_db` and `after_db` are the median improvements over the input on the known calls.

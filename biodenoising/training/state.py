@@ -203,10 +203,12 @@ def _difference(ours: tuple[str, Any], theirs: tuple[str, Any]) -> str:
 
 @torch.no_grad()
 def put_between(network: nn.Module, old: nn.Module, new: nn.Module, share: float) -> None:
-    """Set every weight of `network` to old + share * (new - old)."""
+    """Set every weight of `network` to old + share * (new - old); above 1 lies beyond the new."""
     before, after = old.state_dict(), new.state_dict()
     for name, weight in network.state_dict().items():
         if weight.is_floating_point():
             weight.copy_(torch.lerp(before[name], after[name], share))
+            if name.endswith("running_var"):
+                weight.clamp_(min=0)  # a variance that fell does not fall below nothing
         else:
             weight.copy_(after[name])

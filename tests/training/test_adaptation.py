@@ -596,7 +596,7 @@ def test_without_a_corpus_no_model_far_from_the_old_one_is_tried() -> None:
     assert max(adaptation_check.SHARES_ALONE) <= 0.5 < max(adaptation_check.SHARES)
 
 
-def test_halfway_is_halfway_and_the_ends_are_the_ends(tiny_model: Path, tmp_path: Path) -> None:
+def test_halfway_is_halfway_and_twice_is_twice_as_far(tiny_model: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
     from biodenoising.training.state import RunState
@@ -605,7 +605,7 @@ def test_halfway_is_halfway_and_the_ends_are_the_ends(tiny_model: Path, tmp_path
     settings = fine_tuning.tuning_settings(card, 1.0, "32-true")
     run = RunState(dataclasses.replace(settings, begin_from=None, seed=9))
     run.save_weights(tmp_path / "average.safetensors")
-    paths = fine_tuning.write_between(card, settings, tmp_path, tmp_path / "steps", (0.5, 1.0))
+    paths = fine_tuning.write_between(card, settings, tmp_path, tmp_path / "steps", (0.5, 1, 2))
     old, new = load_file(card.weights_path), load_file(tmp_path / "average.safetensors")
     for share, path in paths.items():
         for name, weight in load_file(path.with_suffix(".safetensors")).items():

@@ -28,7 +28,13 @@ from biodenoising.training.configuration import read_settings
 from biodenoising.training.data import prepare
 from biodenoising.training.export import export_run, training_record
 from biodenoising.training.settings import TrainingSettings
-from biodenoising.training.state import AVERAGE, CHECKPOINT, RunState, read_checkpoint
+from biodenoising.training.state import (
+    AVERAGE,
+    CHECKPOINT,
+    RunState,
+    put_between,
+    read_checkpoint,
+)
 from biodenoising.training.trainer import train
 
 Make = Callable[..., TrainingSettings]
@@ -158,6 +164,15 @@ def test_some_of_the_way_is_exported(settings: Make, tmp_path: Path) -> None:
     for name, weight in exported.items():
         torch.testing.assert_close(weight, 0.3 * old[name] + 0.7 * new[name])
     assert card.training["share of the way from what it began with"] == 0.7
+
+
+def test_a_variance_that_falls_does_not_fall_below_nothing() -> None:
+    old, new, between = (torch.nn.BatchNorm1d(2) for _ in range(3))
+    new.running_var *= 0.2
+    new.weight.data += 1
+    put_between(between, old, new, 2.0)
+    assert between.running_var.tolist() == [0.0, 0.0]
+    assert between.weight.tolist() == [3.0, 3.0]
 
 
 @pytest.mark.parametrize("way", [0, 1.2, 0.5])
