@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 Hear = Callable[[Tensor], Tensor]
 
@@ -43,5 +42,5 @@ def hear(network: Hear, noisy: Tensor, decimations: Sequence[int]) -> Tensor:
 def keep_statistics(network: nn.Module) -> None:
     """Have norms use what they know: each hearing by itself is not what they are to follow."""
     for module in network.modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eval()
