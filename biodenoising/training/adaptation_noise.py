@@ -47,7 +47,6 @@ def emptied(
         if segment.kind != "call":
             first = int(segment.start_s * sample_rate / size)
             empty[first : int(np.ceil(segment.end_s * sample_rate / size))] = False
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]])))
-    spans = ((start * size / sample_rate, end * size / sample_rate) for start, end in
-             zip(edges[::2], edges[1::2], strict=True))  # fmt: skip
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]]))) * size / sample_rate
+    spans = edges.reshape(-1, 2).tolist()  # where it begins, where it ends
     return [(start, end) for start, end in spans if end - start >= least_s]

@@ -43,12 +43,11 @@ def export_run(
     """
     network, export = new_network(settings), settings.export
     load_weights(network, folder / AVERAGE)
+    training = training_record(settings, corpora)
     if export.way < 1 and settings.begin_from is not None:
         old = new_network(settings)
         load_weights(old, Path(settings.begin_from), grow=True)
         put_between(network, old, network, export.way)
-    training = training_record(settings, corpora)
-    if export.way < 1:
         training["share of the way from what it began with"] = export.way
     _check_licence(export.licence, training)
     if (folder / CHECKPOINT).exists():

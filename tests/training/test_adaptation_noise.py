@@ -57,14 +57,18 @@ def test_what_is_known_already_silent_or_short_is_left_out() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 5_000), st.sampled_from([1_000, 8_000, 11_025, 384_000]), st.integers(0, 9))
-def test_spans_lie_within_and_are_long_enough(samples: int, rate: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    noisy = rng.standard_normal(samples).astype(np.float32)
-    denoised = noisy * (rng.random(samples) < 0.5).astype(np.float32) * np.float32(0.05)
-    spans = emptied(noisy, denoised, rate, [], FRAME_S)
-    assert all(0 <= start < end <= samples / rate + 1e-9 for start, end in spans)
-    assert all(end - start >= FRAME_S - 1e-9 for start, end in spans)
+@given(st.lists(st.booleans(), max_size=30), st.sampled_from([1_000, 11_025, 48_000]))
+def test_spans_are_the_runs_of_empty_frames(kept: list[bool], rate: int) -> None:
+    size = round(FRAME_S * rate)
+    rng = np.random.default_rng(len(kept))
+    noisy = rng.standard_normal(len(kept) * size + size // 2).astype(np.float32)
+    gains = np.repeat(np.where(kept, 0.5, 0.05), size).astype(np.float32)
+    denoised = noisy * np.concatenate([gains, np.zeros(size // 2, np.float32)])
+    spans = emptied(noisy, denoised, rate, [], 1.9 * FRAME_S)  # two frames, rounded
+    covered = [any(a <= n * size / rate < b for a, b in spans) for n in range(len(kept))]
+    for number, here in enumerate(kept):
+        beside = [not kept[n] for n in (number - 1, number + 1) if 0 <= n < len(kept)]
+        assert covered[number] == (not here and any(beside))
 
 
 def test_rain_that_never_rests_gives_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
