@@ -178,6 +178,46 @@ def _click_train(rng: Rng, rate: float) -> Samples:
     return _repeat(click, rate, gaps, rng.uniform(0.5, 1, count))
 
 
+def _click(rng: Rng, rate: float) -> Samples:
+    """One click of a toothed whale: a cycle or a few, and what surface and bottom send back."""
+    carrier = rate * 10 ** rng.uniform(-1.4, -0.4)
+    width_s = 10 ** rng.uniform(-0.3, 0.9) / carrier
+    t = np.arange(-int(1.5 * width_s * rate) - 8, int(1.5 * width_s * rate) + 9) / rate
+    click = np.cos(2 * np.pi * (carrier * t + rng.uniform())) * np.exp(-((2 * t / width_s) ** 2))
+    count = int(rng.integers(1, 5))
+    delays = np.append(0, rng.uniform(0.0002, 0.006, count - 1))
+    gains = rng.choice([-1, 1], count) * 10 ** (-rng.uniform(3, 20, count) / 20)
+    gains[0] = 1
+    total = np.zeros(len(click) + int(delays.max() * rate))
+    for delay, gain in zip(delays, gains, strict=True):
+        start = int(delay * rate)
+        total[start : start + len(click)] += gain * click
+    return total
+
+
+def _swell(rng: Rng, count: int) -> Samples:
+    """Return the levels of a train whose caller turns its head."""
+    knots = rng.uniform(-20, 0, 4)
+    level_db = np.interp(np.linspace(0, 3, count), np.arange(4), knots) + rng.normal(0, 2, count)
+    return np.asarray(10 ** (level_db / 20))
+
+
+def _echolocation(rng: Rng, rate: float) -> Samples:
+    first_s = 10 ** rng.uniform(-2.2, -0.6)
+    count = int(np.clip(10 ** rng.uniform(-0.5, 0.3) / first_s, 5, 60))
+    gaps = first_s * np.geomspace(1, 10 ** rng.uniform(-0.3, 0.3), count)
+    gaps *= rng.normal(1, 0.03, count).clip(0.8)
+    return _repeat(_click(rng, rate), rate, gaps, _swell(rng, count))
+
+
+def _burst_pulses(rng: Rng, rate: float) -> Samples:
+    """Clicks too fast to be told apart, which sound as a creak or a squeal."""
+    first_s = 10 ** rng.uniform(-3.2, -2.3)
+    count = int(np.clip(10 ** rng.uniform(-1, 0) / first_s, 20, 1000))
+    gaps = first_s * np.geomspace(1, 10 ** rng.uniform(-0.3, 0.3), count)
+    return _repeat(_click(rng, rate), rate, gaps, _swell(rng, count) * _envelope(count))
+
+
 def _hoot(rng: Rng, rate: float) -> Samples:
     t = _time(rng.uniform(0.15, 0.6), rate)
     base = rng.uniform(200, 700)
@@ -241,6 +281,8 @@ CALLS: dict[str, CallKind] = {
     "dolphin whistle": CallKind("cetacean", 48_000, _dolphin_whistle),
     "whale moan": CallKind("cetacean", 4_000, _whale_moan),
     "click train": CallKind("cetacean", 16_000, _click_train),
+    "echolocation": CallKind("cetacean", 48_000, _echolocation),
+    "burst pulses": CallKind("cetacean", 48_000, _burst_pulses),
     "primate hoot": CallKind("primate", 8_000, _hoot),
     "bark": CallKind("mammal", 16_000, _bark),
     "grunt": CallKind("mammal", 8_000, _grunt),
