@@ -18,6 +18,7 @@ FLAGS = {
     "silent": "Almost silent",
     "heavy": "Heavy removal",
     "clipped": "Clipped input",
+    "empty": "Empty recording",
     "unusual": "Unusual",
     "little": "Little changed",
     "note": "Note",
@@ -66,7 +67,8 @@ def _own(entry: Entry) -> set[str]:
     if facts is None:
         return {"note"} if entry.message else set()
     change = facts.output_db - facts.input_db
-    silent = facts.input_db > NOTHING_DB and change < SILENT_DB
+    empty = facts.input_db <= NOTHING_DB
+    silent = not empty and change < SILENT_DB
     heavy = facts.calls_db is not None and (
         facts.calls_db < HEAVY_DB or facts.lost > max(1, LOST_SHARE * facts.calls)
     )
@@ -76,8 +78,9 @@ def _own(entry: Entry) -> set[str]:
         "heavy": heavy and not silent,
         "clipped": facts.flat >= CLIPPED_PEAKS,
         "little": little,
+        "empty": empty,
         "note": bool(facts.notes),
-        "nocalls": facts.calls == 0,
+        "nocalls": facts.calls == 0 and not empty,
     }
     return {flag for flag, there in found.items() if there}
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,9 +84,9 @@ def write_report(
 
     `files` is how many of them are shown with pictures and sounds. Raises AudioWriteError.
     """
-    entries = entries_of(summary)
-    flags = flags_of(entries)
     tasks = {printable(task.name): task for task in plan.tasks}
+    entries = entries_of(summary, tasks)
+    flags = flags_of(entries)
     cards = [
         Card(index, tasks[entries[index].name], facts)
         for index in most_telling(entries, flags, files)
@@ -104,15 +104,18 @@ def write_report(
         write_page(page, table, _drawn(cards))
 
 
-def entries_of(summary: TreeSummary) -> list[Entry]:
-    """Return a run's files in the order of their names."""
+def entries_of(summary: TreeSummary, tasks: Mapping[str, Task]) -> list[Entry]:
+    """Return a run's files in the order of their names; messages do not repeat whose they are."""
     found = []
     for outcome in sorted(summary.outcomes, key=lambda o: os.fsencode(o.name)):
         facts = outcome.seen if isinstance(outcome.seen, Facts) else None
         message = outcome.message or (outcome.seen if isinstance(outcome.seen, str) else "")
         # One that is still being written has no output either; its line says why.
         status = "failed" if outcome.status == "changing" else outcome.status
-        found.append(Entry(printable(outcome.name), status, facts, message))
+        name = printable(outcome.name)
+        if name in tasks:
+            message = message.removeprefix(f"{printable(tasks[name].input)}: ")
+        found.append(Entry(name, status, facts, message))
     return found
 
 

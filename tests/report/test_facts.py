@@ -77,6 +77,7 @@ def test_flat_peaks_are_counted_and_a_square_wave_of_few_bits_is_not(tmp_path: P
 def test_silence_noise_and_values_that_are_none(tmp_path: Path) -> None:
     silent = looked_at(tmp_path, np.zeros(RATE), np.zeros(RATE))
     assert (silent.calls, silent.calls_db, silent.background_db) == (0, None, None)
+    assert flags_of([Entry("a", "done", silent)]) == [("empty",)]
     lost = np.full(RATE, np.nan)
     assert looked_at(tmp_path, lost, lost).input_db == silent.input_db
     short = looked_at(tmp_path, np.ones(3) / 2, np.ones(3) / 2)
