@@ -179,11 +179,12 @@ def _click_train(rng: Rng, rate: float) -> Samples:
 
 
 def _click(rng: Rng, rate: float) -> Samples:
-    """One click of a toothed whale: a cycle or a few, and what surface and bottom send back."""
+    """One click of a toothed whale: half a cycle to two, and what surface and bottom send back."""
     carrier = rate * 10 ** rng.uniform(-1.4, -0.4)
-    width_s = 10 ** rng.uniform(-0.3, 0.9) / carrier
+    width_s = 10 ** rng.uniform(-0.4, 0.3) / carrier
     t = np.arange(-int(1.5 * width_s * rate) - 8, int(1.5 * width_s * rate) + 9) / rate
     click = np.cos(2 * np.pi * (carrier * t + rng.uniform())) * np.exp(-((2 * t / width_s) ** 2))
+    click -= click.mean()
     count = int(rng.integers(1, 5))
     delays = np.append(0, rng.uniform(0.0002, 0.006, count - 1))
     gains = rng.choice([-1, 1], count) * 10 ** (-rng.uniform(3, 20, count) / 20)

@@ -37,6 +37,25 @@ def test_calls_lie_in_their_band_at_any_rate(kind: str, low_hz: float, high_hz: 
         assert low_hz < centroid_hz(call, rate) < high_hz
 
 
+def octaves_wide(audio: np.ndarray) -> float:
+    power = np.cumsum(np.abs(np.fft.rfft(audio)) ** 2)
+    low, high = np.searchsorted(power / power[-1], (0.05, 0.95))
+    return float(np.log2(high / low))
+
+
+def test_clicks_are_short_and_wide_and_bursts_of_them_go_on() -> None:
+    made = {
+        kind: [synthesize_call(kind, 48_000, np.random.default_rng(seed)) for seed in range(40)]
+        for kind in ("echolocation", "burst pulses")
+    }
+    sounding = {
+        kind: np.median([np.mean(np.abs(call) > 0.03) for call in calls])
+        for kind, calls in made.items()
+    }
+    assert sounding["echolocation"] < 0.05 < 0.15 < sounding["burst pulses"]
+    assert np.median([octaves_wide(call) for call in made["echolocation"]]) > 1
+
+
 def test_a_rate_too_low_for_the_call_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 250000 Hz"):
         synthesize_call("bat sweep", 48_000, np.random.default_rng(0))
