@@ -36,7 +36,8 @@ Whose = Literal["own", "corpus", "synthesized"]
 
 SAMPLES = 48_000
 SNR_DB = (-5.0, 10.0)
-# Beyond the new weights gain and harm go on as before them, and what is remembered leaves room.
+# Beyond the new weights gain and harm go on as before them, and what is remembered leaves room;
+# where it leaves none nobody should go there, be the loss as small as it may.
 SHARES = (0.25, 0.5, 1.0, 1.5, 2.0)
 # Without a corpus to rehearse with, what lies further on is known by heart and forgets the rest
 # (recipes/adaptation); synthesized calls do not notice.
@@ -279,8 +280,8 @@ def choose_share(
     best, best_db = 0.0, 0.0
     for share, model in steps.items():
         gain = float(np.mean((heard(model, half.known, progress) - known)[real]))
-        harm = _trimmed(heard(model, half.general, progress) - general)
-        if gain > best_db and harm >= -LARGEST_LOSS_DB:
+        change = _trimmed(heard(model, half.general, progress) - general)
+        if gain > best_db and change >= (-LARGEST_LOSS_DB if share <= 1 else 0):
             best, best_db = share, gain
     return best
 

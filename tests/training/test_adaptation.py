@@ -516,6 +516,13 @@ def test_the_step_that_helps_without_harm_is_chosen(monkeypatch: pytest.MonkeyPa
     assert choose_share("old", {1.0: "c"}, half(own=8), lambda n: None) == 0.0  # type: ignore[dict-item]
 
 
+def test_beyond_the_new_weights_nothing_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    hearing(monkeypatch, old=(0, 0, 0), a=(0.5, -0.05, 0), b=(0.9, -0.05, 0), c=(0.9, 0.01, 0))
+    for further, best in (("b", 1.0), ("c", 1.5)):
+        steps: Any = {1.0: "a", 1.5: further}
+        assert choose_share("old", steps, half(own=8), lambda n: None) == best
+
+
 def test_both_halves_hold_calls_of_ones_own(begun: Path) -> None:
     halves = make_checks(gathered(begun) or [], begun, [], 8)
     calls = [{mixture.call for mixture in made.known if mixture.whose == "own"} for made in halves]
