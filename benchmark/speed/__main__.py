@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmark.__main__ import HERE, _path
 from benchmark.speed.page import Figures, draw, render
-from benchmark.speed.sections import SECTIONS, Size
+from benchmark.speed.sections import SECTIONS, Size, processor
 from biodenoising import BiodenoisingError
 
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmark.speed", description=__doc__)
     made.add_argument("--quick", action="store_true", help="less of everything, about two minutes")
-    made.add_argument("--long", action="store_true", help="also a day at 48 kHz: hours")
+    made.add_argument("--long", action="store_true", help="also a day at 48 kHz: half an hour")
     made.add_argument(
         "--only", action="append", default=[], choices=[*SECTIONS], help="sections; repeatable"
     )
@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "partly": "",
         }
     elif options.only:
-        figures["about"]["partly"] = f", but for {', '.join(options.only)}, measured once more"
+        here = processor()
+        where = "" if here == figures["machine"]["processor"] else f" on a {here}"
+        again = f", but for {', '.join(options.only)}, measured once more{where}"
+        figures["about"]["partly"] = again
     wanted = [name for name in SECTIONS if name in options.only or not options.only]
     # Everything else is said beside what the machine is.
     for name in wanted if "machine" in figures else dict.fromkeys(["machine", *wanted]):

@@ -50,15 +50,17 @@ class Size:
         return 1 if self.quick else 3
 
 
+def processor() -> str:
+    """Return what the processor calls itself."""
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line for line in told.splitlines() if line.startswith("model name")]
+    return names[0].split(":", 1)[1].strip() if names else platform.processor()
+
+
 def machine(size: Size) -> Figures:
     """What everything was measured on, and the best it does in matrix products."""
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ] if Path("/proc/cpuinfo").exists() else []  # fmt: skip
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": processor(),
         "cores": _cores(),
         "python": platform.python_version(),
         "load_before": os.getloadavg()[0],
