@@ -119,7 +119,7 @@ class Stitcher:
     def _denoise(self, chunks: list[Block]) -> list[Block]:
         """Denoise chunks of equal length, a bounded number of their channels at a time.
 
-        Digital silence, of a dead channel or between triggered recordings, stays as it is unheard.
+        Digital silence, of a dead channel or while only others sound, stays as it is unheard.
         """
         rows = np.concatenate(chunks)
         sounding = rows.any(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +24,7 @@ from biodenoising.inference.choosing import (
     telling_stretches,
 )
 from biodenoising.inference.chunks import Stitcher
+from biodenoising.inference.gaps import Gaps
 from biodenoising.inference.level import Levelled, Stage
 from biodenoising.inference.live import LiveStream, check_sound, live_stage
 from biodenoising.inference.runtimes import GatingRuntime, open_runtime
@@ -33,6 +35,9 @@ from biodenoising.models import DEFAULT_MODEL
 from biodenoising.models.registry import find_model
 
 FED_SAMPLES = 1 << 16
+# Zeros in a row, as the network hears samples, that it does not hear. Fewer cost a quarter of a dB;
+# clean calls that a gate parts lose two of 23 dB where they are heard without the gaps.
+LEAST_GAP = 4096
 
 
 @dataclass(frozen=True)
@@ -144,12 +149,16 @@ class Denoiser:
         rate = worked_rate(
             sample_rate, self.card.sample_rate, settings.time_expansion, settings.band
         )
-        inner = self._network(rate, channels)
-        if rate != sample_rate or settings.band is not None:
+
+        def begin() -> Stage:
+            inner = self._network(rate, channels)
+            if rate == sample_rate and settings.band is None:
+                return inner
             low_hz = settings.band[0] if settings.band else 0.0
-            keep = settings.outside == "keep"
-            inner = Banded(inner, channels, (sample_rate, rate), low_hz, keep)
-        return Stream(inner, settings.share, channels)
+            return Banded(inner, channels, (sample_rate, rate), low_hz, settings.outside == "keep")
+
+        least = math.ceil(LEAST_GAP * sample_rate / rate)
+        return Stream(Gaps(begin, channels, least), settings.share, channels)
 
     def stream(
         self,
