@@ -15,23 +15,24 @@ import numpy as np
 from biodenoising.inference.level import Stage
 from biodenoising.inference.waiting import Block
 
-# A gap whose sound before it is not out yet has to be kept back; a longer one ends a piece.
-MOST_KEPT_BACK = 1 << 20
+# Gaps have to be kept back until the sound before them is out; a piece that has more of them ends.
+MOST_KEPT_BACK = 1 << 21
 
 
 class Gaps:
     """Denoise what sounds in a stream by a stage that `begin` makes.
 
     Shapes as for Stitcher: (channels, samples) in and out, in total as much out as in. Where all
-    channels are zero for `least` samples or more, and at either end, they stay so unheard; what is
-    before such a gap and after it is heard as one, or as two where a million samples part them.
+    channels are zero for `least` samples or more, and at either end, they stay so unheard, and what
+    is before such a gap and after it is heard as one. With two million zeros in it a piece ends.
     """
 
     def __init__(self, begin: Callable[[], Stage], channels: int, least: int) -> None:
         self._begin, self._channels, self._least = begin, channels, least
         self._inner: Stage | None = None  # none before the first sound and after long gaps
         self._zeros = 0  # that came last; whether they are a gap is seen by what comes next
-        self._gaps: deque[tuple[int, int]] = deque()  # inner's samples before it, its own
+        self._gaps: deque[tuple[int, int]] = deque()  # not given back: inner's samples before, own
+        self._gapped = 0  # samples of all gaps of this piece
         self._heard = self._returned = 0  # samples, by inner
 
     def push(self, block: Block) -> Block:
@@ -51,8 +52,9 @@ class Gaps:
     def _pause(self, samples: int) -> list[Block]:
         """Take zeros; return what is ready where they end a piece or none has begun."""
         self._zeros += samples
-        kept_back = self._zeros + sum(gap for _, gap in self._gaps)
-        return self._end() if self._inner is None or kept_back > MOST_KEPT_BACK else []
+        # What was given back by now may depend on the blocks; where a piece ends must not.
+        full = self._zeros >= self._least and self._gapped + self._zeros > MOST_KEPT_BACK
+        return self._end() if self._inner is None or full else []
 
     def _hear(self, block: Block) -> list[Block]:
         """Take samples that sound, after zeros that may have been too few to be a gap."""
@@ -60,6 +62,7 @@ class Gaps:
             self._inner = self._begin()
         if self._zeros >= self._least:
             self._gaps.append((self._heard, self._zeros))
+            self._gapped += self._zeros
         elif self._zeros:
             block = np.pad(block, ((0, 0), (self._zeros, 0)))
         self._zeros = 0
@@ -70,7 +73,7 @@ class Gaps:
         """End the piece, if there is one, and return it and the silence after it."""
         rest = [] if self._inner is None else self._spread(self._inner.flush())
         after = self._silence(self._zeros)
-        self._inner, self._zeros, self._heard, self._returned = None, 0, 0, 0
+        self._inner, self._zeros, self._gapped, self._heard, self._returned = None, 0, 0, 0, 0
         return [*rest, after]
 
     def _spread(self, clean: Block) -> list[Block]:

@@ -68,18 +68,27 @@ def test_gaps_stay_where_they_are_and_are_not_heard(lengths: list[int], block: i
         assert silent.count("s") == sounding.sum()
 
 
-def test_a_long_gap_ends_a_piece_and_is_not_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaps, "MOST_KEPT_BACK", 100)
-    begun: list[Late] = []
-    stage = Gaps(lambda: Late(begun), 2, LEAST)
-    audio = recording([0, 40, 60, 20, 500, 5])
-    given, returned = 0, 0
-    for start in range(0, audio.shape[1], 20):
-        given += audio[:, start : start + 20].shape[1]
-        returned += stage.push(audio[:, start : start + 20]).shape[1]
-        assert given - returned <= 100 + 20 + 7
-    assert returned + stage.flush().shape[1] == given
-    assert [each.given.shape[1] for each in begun] == [60, 5]
+@given(st.lists(st.integers(0, 60), max_size=12), st.integers(1, 90))
+def test_a_piece_ends_where_its_gaps_are_too_much_to_keep_back(
+    lengths: list[int], block: int
+) -> None:
+    audio = recording(lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaps, "MOST_KEPT_BACK", 100)
+        pieces = []
+        for size in (block, max(audio.shape[1], 1)):
+            begun: list[Late] = []
+            stage = Gaps(lambda begun=begun: Late(begun), 2, LEAST)  # type: ignore[misc]
+            given, parts = 0, [np.zeros((2, 0))]
+            for start in range(0, audio.shape[1], size):
+                given += audio[:, start : start + size].shape[1]
+                parts.append(stage.push(audio[:, start : start + size]))
+                assert given - sum(part.shape[1] for part in parts) <= 100 + 7 + LEAST + size
+            np.testing.assert_array_equal(np.concatenate([*parts, stage.flush()], axis=1), -audio)
+            pieces.append([each.given for each in begun])
+    assert len(pieces[0]) == len(pieces[1])
+    for one, other in zip(*pieces, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
