@@ -16,13 +16,14 @@ from benchmark.__main__ import HERE, _path
 from benchmark.speed.page import Figures, draw, render
 from benchmark.speed.sections import SECTIONS, Size, processor
 from biodenoising import BiodenoisingError
+from biodenoising.inference.runtimes import processors
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmark.speed", description=__doc__)
     made.add_argument("--quick", action="store_true", help="less of everything, about two minutes")
-    made.add_argument("--long", action="store_true", help="also a day at 48 kHz: half an hour")
+    made.add_argument("--long", action="store_true", help="also a day at 48 kHz: 33 GB of disk")
     made.add_argument(
         "--only", action="append", default=[], choices=[*SECTIONS], help="sections; repeatable"
     )
@@ -46,10 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "partly": "",
         }
     elif options.only:
-        here = processor()
-        where = "" if here == figures["machine"]["processor"] else f" on a {here}"
-        again = f", but for {', '.join(options.only)}, measured once more{where}"
-        figures["about"]["partly"] = again
+        where = f"on {processors()} of the cores of {processor()}"
+        figures["about"]["partly"] = f", but for {', '.join(options.only)}, measured later {where}"
     wanted = [name for name in SECTIONS if name in options.only or not options.only]
     # Everything else is said beside what the machine is.
     for name in wanted if "machine" in figures else dict.fromkeys(["machine", *wanted]):
