@@ -14,9 +14,8 @@ from pathlib import Path
 
 from benchmark.__main__ import HERE, _path
 from benchmark.speed.page import Figures, draw, render
-from benchmark.speed.sections import SECTIONS, Size, processor
+from benchmark.speed.sections import SECTIONS, Size, cores, processor
 from biodenoising import BiodenoisingError
-from biodenoising.inference.runtimes import processors
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "partly": "",
         }
     elif options.only:
-        where = f"on {processors()} of the cores of {processor()}"
+        where = f"on {cores()} of the cores of {processor()}"
         figures["about"]["partly"] = f", but for {', '.join(options.only)}, measured later {where}"
     wanted = [name for name in SECTIONS if name in options.only or not options.only]
     # Everything else is said beside what the machine is.

@@ -28,7 +28,6 @@ from benchmark.speed.costs import (
 )
 from benchmark.systems import all_systems
 from biodenoising import list_models
-from biodenoising.inference.runtimes import processors
 
 Figures = dict[str, Any]
 RATE = 16_000
@@ -51,6 +50,11 @@ class Size:
         return 1 if self.quick else 3
 
 
+def cores() -> int:
+    """Return how many processors this run may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor() -> str:
     """Return what the processor calls itself."""
     told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
@@ -62,7 +66,7 @@ def machine(size: Size) -> Figures:
     """What everything was measured on, and the best it does in matrix products."""
     return {
         "processor": processor(),
-        "cores": processors(),
+        "cores": cores(),
         "python": platform.python_version(),
         "load_before": os.getloadavg()[0],
         "gflops": probe("gemm", threads=1)["gflops"],
@@ -181,11 +185,11 @@ def _day(size: Size) -> Figures:
 def scaling(size: Size) -> Figures:
     """Cores for one file, and sampling rates on one core."""
     seconds = 10.0 if size.quick else 40.0
-    cores: Figures = {}
+    by_cores: Figures = {}
     for model in SHIPPED:
-        for threads in dict.fromkeys((1, processors())):
+        for threads in dict.fromkeys((1, cores())):
             found = probe("rtf", model=model, rate=RATE, seconds=seconds, cores=threads)
-            cores[f"{model}, {threads}"] = found
+            by_cores[f"{model}, {threads}"] = found
     rates = (16_000, 48_000) if size.quick else (8_000, 16_000, 48_000, 96_000, 250_000)
     by_rate = {
         f"{model}, {rate}": probe(
@@ -195,7 +199,7 @@ def scaling(size: Size) -> Figures:
         for rate in rates
     }
     needed = {name: probe("multiplications", model=name)["per_second"] for name in SHIPPED}
-    return {"cores": cores, "rates": by_rate, "multiplications": needed}
+    return {"cores": by_cores, "rates": by_rate, "multiplications": needed}
 
 
 def start(size: Size) -> Figures:
