@@ -62,7 +62,7 @@ def test_gaps_stay_where_they_are_and_are_not_heard(lengths: list[int], block: i
     sounding = audio.any(axis=0)
     assert len(begun) == (1 if sounding.any() else 0)
     for stage in begun:
-        silent = "".join("s" if any_ else "z" for any_ in stage.given.any(axis=0))
+        silent = "".join("s" if sounds else "z" for sounds in stage.given.any(axis=0))
         assert "z" * LEAST not in silent
         assert silent[0] == silent[-1] == "s"
         assert silent.count("s") == sounding.sum()
