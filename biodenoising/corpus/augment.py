@@ -25,6 +25,11 @@ WARP_OCTAVES = 0.25
 COLOUR_OCTAVES, COLOUR_DB = 9, 9.0  # below half the rate, either way
 SMALLEST_RMS = 1e-9
 LEAST_KEPT = 0.1  # of a call's power, by a filter that is thought to leave the call
+QUIETER_DB = (15.0, 80.0)
+SHORTEST_RAMP = 8
+RAMP_SHARE = 0.3  # of the whole, at most
+OPEN_END = 0.3  # of the stretches begin, or end, with the recording
+NOISE_ALONE = 0.5
 MP3_RATES_HZ = (16_000, 22_050, 32_000, 44_100, 48_000)
 # What encoder and decoder put before the sound where the file does not say so.
 MP3_DELAY = 1105
@@ -134,6 +139,30 @@ def reverberate(call: Samples, rng: Rng) -> Samples:
     response = np.concatenate([[1.0], np.zeros(int(rng.integers(300))), echoes])
     wet = signal.oaconvolve(call, response.astype(np.float32))[: len(call)].astype(np.float32)
     return np.asarray(wet / rms(wet), np.float32)
+
+
+def quieten_around(call: Samples, noise: Samples, rng: Rng) -> tuple[Samples, Samples]:
+    """Lower both, or the noise alone, by 15 to 80 dB but for a stretch around the call's peak.
+
+    Recordings fade in and out, are gated or cut together, and noises are switched on. Levels in the
+    stretch stay as they are; it begins and ends in ramps of 8 samples to 0.3 of the whole.
+    """
+    samples = len(call)
+    peak = int(np.abs(call).argmax())
+    begin, end = peak * rng.uniform(), peak + (samples - peak) * rng.uniform()
+    draw = rng.random()
+    if draw < OPEN_END:
+        begin = 0.0
+    elif draw < 2 * OPEN_END:
+        end = float(samples)
+    shortest, longest = np.log(SHORTEST_RAMP), np.log(RAMP_SHARE * samples)
+    before, behind = np.exp(rng.uniform(shortest, longest, 2))
+    quiet = 10 ** (-rng.uniform(*QUIETER_DB) / 20)
+    knots = [begin - before, begin, end, end + behind]
+    gain = np.interp(np.arange(samples), knots, [quiet, 1, 1, quiet]).astype(np.float32)
+    if rng.random() >= NOISE_ALONE:
+        call = call * gain
+    return call, noise * gain
 
 
 def loud_event(samples: int, rng: Rng) -> Samples:

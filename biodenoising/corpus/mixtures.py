@@ -23,6 +23,7 @@ from biodenoising.corpus.augment import (
     fit_length,
     limit_band,
     loud_event,
+    quieten_around,
     reverberate,
     rms,
     through_mp3,
@@ -71,6 +72,7 @@ class MixtureSettings:
     reversal: Chance = 0.0
     warp: Chance = 0.0
     colour: Chance = 0.0
+    quiet_around: Chance = 0.0
     soft_clipping: Chance = 0.05
     mp3: Chance = 0.05
     level: Literal["rms", "peak"] = "rms"
@@ -100,7 +102,7 @@ class MixtureSettings:
             synthesized_noise=float(self.synthesized_noise == 1),
             second_caller=0, further_noise=0, transients=0, loud_events=0, noise_only=0,
             clean_only=0, band_limits=0, distance=0, reverberation=0, reversal=0, warp=0, colour=0,
-            soft_clipping=0, mp3=0,
+            quiet_around=0, soft_clipping=0, mp3=0,
         )  # fmt: skip
 
 
@@ -148,6 +150,8 @@ class Mixer:
         elif draw < s.noise_only + s.clean_only:
             snr_db = rng.uniform(*CLEAN_SNR_DB)
         noise = noise / rms(noise) * 10 ** (-snr_db / 20)
+        if s.quiet_around and rng.random() < s.quiet_around:
+            target, noise = quieten_around(target, noise, rng)
         if rng.random() < s.loud_events:
             event = loud_event(s.samples, rng) * rms(noise)
             if rng.random() < EVENT_IN_CALL:

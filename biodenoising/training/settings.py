@@ -58,7 +58,7 @@ class LossSettings:
 class OptimizerSettings:
     """Which optimizer, and the largest norm of a gradient (0 does not clip)."""
 
-    kind: Literal["adamw", "adam", "nadam"] = "adamw"
+    kind: Literal["adamw", "adam", "nadam", "muon"] = "adamw"
     rate: float = 1.5e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4

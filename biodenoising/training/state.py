@@ -27,6 +27,7 @@ from biodenoising.models.networks import Network, build_network
 from biodenoising.storage import printable, whole_file
 from biodenoising.training.configuration import build
 from biodenoising.training.growth import grown
+from biodenoising.training.muon import Muon
 from biodenoising.training.settings import TrainingSettings, what_counts
 
 FORMAT = 1
@@ -37,7 +38,9 @@ ARCHITECTURES: dict[str, Any] = {
     "masknet": MaskNetSettings,
 }
 COUNTERS = ("step", "averaged", "used_s", "best_db", "checks_since_best", "checked_step")
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "nadam": torch.optim.NAdam}
+OPTIMIZERS = {
+    "adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "nadam": torch.optim.NAdam, "muon": Muon,
+}  # fmt: skip
 
 
 class RunState:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmark.mixtures import Mixture, Plan
 from biodenoising import BiodenoisingError, Denoiser
 from biodenoising.metrics import bootstrap_interval, si_sdr
-from recipes.development.mixing import group_of, mixtures
+from recipes.development.mixing import group_of, mixtures, surrounded
 
 HEADER = "| model | median dB [95 %] | mean dB | made worse | to the first, median dB [95 %] |"
 
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("runs/development"))
     parser.add_argument("--per-clip", type=int, default=2, metavar="N")
     parser.add_argument("--rare", action="store_true", help="whales, bats and insects only")
+    parser.add_argument(
+        "--quiet-around", action="store_true", help="each between stretches of quieter noise"
+    )
     options = parser.parse_args(arguments)
     if options.corpus is None:
         parser.error("name a corpus: --corpus or BIODENOISING_CORPUS")
@@ -46,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, _, card in (text.partition("=") for text in options.models)
         }
         chosen = mixtures(Path(options.corpus), options.folder, options.per_clip, options.rare)
+        if options.quiet_around:
+            chosen = ((plan, surrounded(each, n)) for n, (plan, each) in enumerate(chosen))
         table = score(models, chosen, options.folder)
     except BiodenoisingError as error:
         print(f"development: {error}", file=sys.stderr)

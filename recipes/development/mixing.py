@@ -10,11 +10,13 @@ non-commercial tier, which the shipped weights were not trained on either.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from benchmark.catalogue import open_set
@@ -28,6 +30,8 @@ MOST_OF_A_TAXON = 3
 REFUSED_NOISES = ("insects", "ultrasonic")
 RARE_GROUPS = ("cetacean", "bat", "insect")
 MOST_OF_A_RARE_TAXON = 6
+SURROUNDING = 32_768  # samples on either side
+QUIETER_DB = (20, 40, 60, 80)
 WITHHELD_TIER = "noncommercial"
 
 
@@ -54,6 +58,18 @@ def mixtures(
     opened = open_set("own", settings)
     for plan in opened.plans():
         yield plan, opened.load(plan)
+
+
+def surrounded(mixture: Mixture, number: int) -> Mixture:
+    """Return a mixture between two stretches of its noise, 20, 40, 60 or 80 dB quieter.
+
+    As where a recorder was switched on, or a recording cut out of another; `number` chooses.
+    """
+    quiet = np.resize(mixture.noise[::-1], SURROUNDING)
+    quiet = quiet * np.float32(10 ** (-QUIETER_DB[number % len(QUIETER_DB)] / 20))
+    noisy, noise = (np.concatenate([quiet, part, quiet]) for part in (mixture.noisy, mixture.noise))
+    clean = np.pad(mixture.clean, SURROUNDING)
+    return dataclasses.replace(mixture, noisy=noisy, clean=clean, noise=noise)
 
 
 def group_of(plan: Plan) -> str:

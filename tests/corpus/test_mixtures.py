@@ -19,6 +19,7 @@ from biodenoising.corpus.augment import (
     fit_length,
     limit_band,
     loud_event,
+    quieten_around,
     reverberate,
     rms,
     through_mp3,
@@ -454,3 +455,41 @@ def test_a_clip_that_is_no_audio_is_named(tmp_path: Path) -> None:
     (folder / "clip0.wav").write_bytes(b"nothing")
     with pytest.raises(AudioReadError, match=r"clip0\.wav"):
         load_clips([folder], ClipSettings(held_back_tenths=0), noise=False, held_back=False)
+
+
+# --- quiet surroundings --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_surroundings_are_quieter_but_for_a_stretch_around_the_peak(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    call, noise = white(seed=seed) * np.hanning(SAMPLES).astype(np.float32), white(seed=90)
+    quiet_call, quiet_noise = quieten_around(call, noise, rng)
+    gain = quiet_noise / noise
+    peak = int(np.abs(call).argmax())
+    assert gain[peak] == pytest.approx(1, abs=1e-5)
+    assert gain.max() <= 1 + 1e-5
+    assert gain.min() >= 10 ** (-80 / 20) * 0.99
+    rising = np.diff(gain) > 1e-6
+    assert not (rising[peak + 1 :]).any(), "it rises to the stretch and falls from it"
+    assert np.array_equal(quiet_call, call) or np.allclose(quiet_call, call * gain, atol=1e-5)
+    assert quiet_noise.dtype == quiet_call.dtype == np.float32
+
+
+def test_some_surroundings_take_the_call_with_them_and_some_begin_the_recording() -> None:
+    call, noise = tone(0.05) * np.hanning(SAMPLES).astype(np.float32), white()
+    made = [quieten_around(call, noise, np.random.default_rng(seed)) for seed in range(100)]
+    with_call = np.mean([not np.array_equal(quiet_call, call) for quiet_call, _ in made])
+    from_start = np.mean([quiet_noise[0] == noise[0] for _, quiet_noise in made])
+    to_end = np.mean([quiet_noise[-1] == noise[-1] for _, quiet_noise in made])
+    assert 0.3 < with_call < 0.7
+    assert 0.15 < from_start < 0.6
+    assert 0.15 < to_end < 0.6
+
+
+def test_mixtures_are_quiet_around_where_it_is_asked_for() -> None:
+    plain, quiet = mixer()(0), mixer(quiet_around=1.0)(0)
+    ratio = np.array([rms(part) for part in np.array_split(quiet.noisy - quiet.target, 16)])
+    assert ratio.max() > 3 * ratio.min()
+    steady = np.array([rms(part) for part in np.array_split(plain.noisy - plain.target, 16)])
+    assert steady.max() < 1.2 * steady.min()

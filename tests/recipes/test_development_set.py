@@ -10,7 +10,7 @@ import pytest
 
 from recipes.development import expansions
 from recipes.development.__main__ import main
-from recipes.development.mixing import group_of, mixtures
+from recipes.development.mixing import SURROUNDING, group_of, mixtures, surrounded
 
 
 def labels_in(folder: Path) -> list[str]:
@@ -32,6 +32,22 @@ def test_rare_animals_of_the_withheld_tier_too(research_corpus: Path, tmp_path: 
     assert labels_in(tmp_path / "set" / "noise") == ["rain", "ultrasonic", "wind"]
 
 
+def test_a_mixture_lies_between_its_own_noise_made_quieter(
+    research_corpus: Path, tmp_path: Path
+) -> None:
+    _, mixture = next(mixtures(research_corpus, tmp_path / "set"))
+    for number, quieter_db in enumerate((20, 40, 60, 80, 20)):
+        whole = surrounded(mixture, number)
+        inside = slice(SURROUNDING, SURROUNDING + len(mixture.noisy))
+        np.testing.assert_array_equal(whole.noisy[inside], mixture.noisy)
+        np.testing.assert_array_equal(whole.clean[inside], mixture.clean)
+        np.testing.assert_array_equal(whole.noisy[:SURROUNDING], whole.noise[:SURROUNDING])
+        assert not whole.clean[:SURROUNDING].any()
+        assert not whole.clean[inside.stop :].any()
+        loudest = np.abs(whole.noise[inside.stop :]).max() / np.abs(mixture.noise).max()
+        assert 20 * np.log10(loudest) == pytest.approx(-quieter_db, abs=6)
+
+
 def test_models_are_compared(
     research_corpus: Path, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,6 +59,8 @@ def test_models_are_compared(
     assert "+0.00 [+0.00, +0.00]" in first
     kept = json.loads((tmp_path / "set" / "improvements.json").read_text())["improvements_db"]
     assert f"| {np.mean(kept['tiny']):.2f} |" in second
+    assert main([*arguments, "--quiet-around", f"tiny={tiny_model}"]) == 0
+    assert "bat (2) | frog (2)" in capsys.readouterr().out
     assert main([*arguments, "no-such-model"]) == 2
     assert "no-such-model" in capsys.readouterr().err
 
