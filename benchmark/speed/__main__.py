@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], choices=[*SECTIONS], help="sections; repeatable"
     )
     made.add_argument("--output", type=Path, help="folder (default benchmark/; quick: its cache)")
+    made.add_argument("--corpus", type=Path, default=_path("BIODENOISING_CORPUS"))
     made.add_argument("--teachers", type=Path, default=_path("BIODENOISING_TEACHERS"))
     return made
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in wanted if "machine" in figures else dict.fromkeys(["machine", *wanted]):
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="biodenoise-speed-") as folder:
-            size = Size(Path(folder), options.quick, options.long, options.teachers)
+            size = Size(Path(folder), options.quick, options.long, options.teachers, options.corpus)
             try:
                 figures[name] = SECTIONS[name](size)
             except BiodenoisingError as error:

@@ -26,6 +26,7 @@ from benchmark.speed.costs import (
     take_turns,
     write_noise,
 )
+from benchmark.speed.integers import compare
 from benchmark.systems import all_systems
 from biodenoising import list_models
 
@@ -43,6 +44,7 @@ class Size:
     quick: bool = False
     long: bool = False
     teachers: Path | None = None
+    corpus: Path | None = None
 
     @property
     def rounds(self) -> int:
@@ -182,6 +184,11 @@ def _day(size: Size) -> Figures:
     return asdict(cost) | {"audio_s": 24 * 3600}
 
 
+def integers(size: Size) -> Figures:
+    """8-bit integers against floats on the benchmark's recordings, where they are at hand."""
+    return compare(size.corpus, size.quick) if size.corpus else {"mixtures": 0, "rows": {}}
+
+
 def scaling(size: Size) -> Figures:
     """Cores for one file, and sampling rates on one core."""
     seconds = 10.0 if size.quick else 40.0
@@ -301,6 +308,7 @@ SECTIONS: dict[str, Callable[[Size], Figures]] = {
     "machine": machine,
     "paths": paths,
     "live": live,
+    "integers": integers,
     "scaling": scaling,
     "start": start,
     "peers": peers,

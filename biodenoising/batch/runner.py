@@ -39,7 +39,7 @@ from biodenoising.batch.workers import run_jobs
 from biodenoising.errors import BatchError
 from biodenoising.inference.choosing import TimeExpansion
 from biodenoising.inference.denoiser import Denoiser, DenoiseSettings
-from biodenoising.inference.runtimes import processors
+from biodenoising.inference.runtimes import ON_PROCESSOR, processors
 from biodenoising.models import DEFAULT_MODEL
 from biodenoising.storage import remove_leftovers, require_writable_folder
 
@@ -293,11 +293,11 @@ def _workers(jobs: int, recipe: Recipe) -> int:
     if jobs < 0:
         raise BatchError(f"jobs is {jobs}; give the number of processes, or 0 to leave it open")
     # One accelerator is shared badly by several processes.
-    suited = processors() if recipe.device in ("auto", "cpu") else 1
+    suited = processors() if recipe.device in ON_PROCESSOR else 1
     return jobs or suited
 
 
 def _here(jobs: int, plan: Plan, recipe: Recipe) -> bool:
     """Tell whether this process does a worker's work: asked to, for one file, or an accelerator."""
     one = plan.more is None and len(plan.tasks) == 1
-    return jobs == 1 or one or recipe.device not in ("auto", "cpu")
+    return jobs == 1 or one or recipe.device not in ON_PROCESSOR

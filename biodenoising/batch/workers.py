@@ -25,7 +25,7 @@ from biodenoising.batch.journal import read_manifest
 from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
 from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser
-from biodenoising.inference.runtimes import processors
+from biodenoising.inference.runtimes import ON_PROCESSOR, processors
 from biodenoising.signals import interrupts_held
 from biodenoising.storage import printable
 
@@ -190,7 +190,7 @@ def limit_memory(recipe: Recipe) -> None:
     An allocation beyond it fails, where otherwise the system would kill a process of its choice.
     On Linux only; an accelerator's driver reserves addresses without end.
     """
-    if not recipe.max_memory_gb or sys.platform != "linux" or recipe.device not in ("auto", "cpu"):
+    if not recipe.max_memory_gb or sys.platform != "linux" or recipe.device not in ON_PROCESSOR:
         return
     import resource
 

@@ -15,7 +15,7 @@ import click
 
 from biodenoising.cli.words import Band, Expansion, Place, ReportCommand
 from biodenoising.errors import BiodenoisingError
-from biodenoising.models import DEFAULT_MODEL
+from biodenoising.models import DEFAULT_MODEL, DEVICES
 from biodenoising.signals import INTERRUPTS
 
 if TYPE_CHECKING:
@@ -54,10 +54,12 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
-    help="auto is ONNX Runtime on the processor; the others use torch.",
+    help="auto and onnx are ONNX Runtime on the processor: auto with 8-bit integers where model "
+    "and processor have them and the sound is steady, onnx always with 32-bit floats. The others "
+    "use torch.",
 )
 @click.option(
     "--jobs",

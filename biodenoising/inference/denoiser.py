@@ -110,8 +110,10 @@ class Stream:
 class Denoiser:
     """A model, loaded once and used as often as wanted, from several threads at a time.
 
-    `model` is a name of `list_models()` or the path of a model card; `device` one of auto, cpu,
-    cuda, mps (auto needs no torch); `threads` limits the processor threads, 0 takes all.
+    `model` is a name of `list_models()` or the path of a model card; `device` one of auto, onnx,
+    cpu, cuda, mps. The first two need no torch; auto computes with 8-bit integers where model and
+    processor have them and the sound is steady, twice as fast, and onnx always with 32-bit floats.
+    `threads` limits the processor threads, 0 takes all.
     Raises ModelError where the model is missing, damaged or lacks its runtime.
     """
 

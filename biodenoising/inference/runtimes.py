@@ -1,11 +1,14 @@
 """The two ways to compute a network: ONNX Runtime by default, torch where asked for.
 
 Both are given the same float32 weights; a test holds their outputs equal to 1e-4 of full scale.
+Where ONNX Runtime may use 8-bit integers (inference.eight_bits) its outputs differ from those by
+some thousandths of the loudest.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Protocol
@@ -14,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biodenoising.errors import ModelError, OptionError
-from biodenoising.models import gating
+from biodenoising.inference.eight_bits import exact_products, steady
+from biodenoising.models import DEVICES, gating
 from biodenoising.models.cards import SIZES, Card
+from biodenoising.models.int8 import Weights, int8_weights
 from biodenoising.models.lengths import valid_length
-from biodenoising.models.registry import load_graph, load_weights
+from biodenoising.models.registry import load_graph, load_int8, load_weights
 from biodenoising.models.spectra import Grid, analyze, synthesize
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+ON_PROCESSOR = ("auto", "onnx", "cpu")
 Batch = NDArray[np.float32]
 # Each row at once takes 130 MB or so, and a run must stay below 500.
 MOST_ROWS = 2
@@ -49,7 +54,10 @@ class Runtime(Protocol):
 def open_runtime(
     card: Card, *, device: str = "auto", threads: int = 0
 ) -> OnnxRuntime | TorchRuntime | GatingRuntime:
-    """Load a model for a device: `auto` is ONNX Runtime on the processor, others are torch.
+    """Load a model for a device: `auto` and `onnx` are ONNX Runtime on the processor, others torch.
+
+    `auto` computes with 8-bit integers where model, processor and sound allow it, `onnx` always
+    with 32-bit floats.
 
     `threads` limits the processor threads of one call; 0 takes all. Raises ModelError where the
     checkpoint or the runtime's package is missing or does not fit, OptionError for the device.
@@ -58,8 +66,8 @@ def open_runtime(
         raise OptionError(f"no device {device!r}; choose one of {', '.join(DEVICES)}")
     if card.architecture == "noisereduce":
         return GatingRuntime(card)
-    if device == "auto":
-        return OnnxRuntime(card, threads)
+    if device in ("auto", "onnx"):
+        return OnnxRuntime(card, threads, integers=device == "auto")
     return TorchRuntime(card, device, threads)
 
 
@@ -87,11 +95,16 @@ class OnnxRuntime:
     not change a bit of the result.
     """
 
-    name = "onnxruntime"
-
-    def __init__(self, card: Card, threads: int = 0) -> None:
+    def __init__(self, card: Card, threads: int = 0, *, integers: bool = False) -> None:
         self.rows = min(threads or processors(), MOST_ROWS)
-        self._session = open_session(card, load_graph(card), threads=1)
+        weights = load_weights(card)
+        self._session = open_session(card, load_graph(card), weights, threads=1)
+        self._integers = None
+        # A checkpoint copied without this file is as good, and slower.
+        there = bool(card.int8_sha256) and card.int8_path.exists()
+        if integers and there and exact_products():
+            self._integers = open_integers(card, weights)
+        self.name = "onnxruntime" if self._integers is None else "onnxruntime-int8"
         self._pool = ThreadPoolExecutor(self.rows) if self.rows > 1 else None
         self._card = card
         self._grid = grid_of(card)
@@ -106,16 +119,24 @@ class OnnxRuntime:
     def _run(self, batch: Batch) -> Batch:
         noisy = _pad(batch, self._card)
         if self._grid is not None:
-            masked = self._compute(analyze(noisy, self._grid))
+            masked = self._compute(analyze(noisy, self._grid), self._session)
             clean = synthesize(masked, batch.shape[1], self._grid)
         else:
-            clean = self._compute(noisy[:, None])[:, 0]
+            clean = self._waveforms(noisy[:, None])[:, 0]
         return np.ascontiguousarray(clean[:, : batch.shape[1]])
 
-    def _compute(self, noisy: Batch) -> Batch:
+    def _waveforms(self, noisy: Batch) -> Batch:
+        """Compute waveforms, (batch, 1, samples): with integers one by one, each at its scales."""
+        if self._integers is None or not any(steady(row[0]) for row in noisy):
+            return self._compute(noisy, self._session)
+        sessions = [self._integers if steady(row[0]) else self._session for row in noisy]
+        parts = zip(noisy[:, None], sessions, strict=True)
+        return np.concatenate([self._compute(row, session) for row, session in parts])
+
+    def _compute(self, noisy: Batch, session: Any) -> Batch:
         """Run the graph, which may be a stranger's: one output, of the input's shape."""
         try:
-            made: list[Batch] = self._session.run(None, {"noisy": noisy})
+            made: list[Batch] = session.run(None, {"noisy": noisy})
         except session_errors() as error:
             raise mismatch(self._card, error) from error
         shapes = [np.shape(array) for array in made]
@@ -131,14 +152,13 @@ def grid_of(card: Card) -> Grid | None:
     return Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
 
 
-def open_session(card: Card, graph: bytes, threads: int) -> Any:
+def open_session(card: Card, graph: bytes, weights: Mapping[str, Any], threads: int) -> Any:
     """Return an ONNX Runtime session of a graph without weights and the card's weights.
 
     Raises ModelError where they do not fit.
     """
     import onnxruntime
 
-    weights = load_weights(card)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -150,6 +170,16 @@ def open_session(card: Card, graph: bytes, threads: int) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except session_errors() as error:
         raise mismatch(card, error) from error
+
+
+def open_integers(card: Card, weights: Weights) -> Any:
+    """Return a session of the card's graph in 8-bit integers. Raises ModelError."""
+    graph = load_int8(card)
+    try:
+        arrays = int8_weights(weights)
+    except (KeyError, ValueError, IndexError) as error:
+        raise mismatch(card, error) from error
+    return open_session(card, graph, arrays, threads=1)
 
 
 @cache

@@ -19,7 +19,7 @@ from biodenoising.errors import ModelError
 from biodenoising.inference.runtimes import Batch, grid_of, mismatch, open_session, session_errors
 from biodenoising.inference.waiting import Block
 from biodenoising.models.cards import Card, Chunking
-from biodenoising.models.registry import load_steps
+from biodenoising.models.registry import load_steps, load_weights
 from biodenoising.models.spectra import frames_of, waves_of
 from biodenoising.models.steps import Steps, steps_of
 
@@ -61,7 +61,7 @@ class StepRuntime:
             raise ModelError(f"model {card.name}: cannot be run step by step")
         self.steps: Steps = steps
         self._card = card
-        self._session = open_session(card, load_steps(card), threads)
+        self._session = open_session(card, load_steps(card), load_weights(card), threads)
         self._outputs = ["clean", *(f"{name}_out" for name in steps.states)]
 
     def run(self, noisy: Batch, states: States | None) -> tuple[Batch, States]:

@@ -2,3 +2,4 @@
 
 # Here, where it costs the command line nothing to import.
 DEFAULT_MODEL = "compact"
+DEVICES = ("auto", "onnx", "cpu", "cuda", "mps")

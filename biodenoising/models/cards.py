@@ -2,7 +2,8 @@
 
 A checkpoint NAME is three files in one folder: NAME.json (this card), NAME.safetensors (weights)
 and NAME.onnx (the network's graph without weights, a few kilobytes); where a network can be run
-step by step, NAME.steps.onnx is the graph of one step. Nothing is ever unpickled.
+step by step, NAME.steps.onnx is the graph of one step, and NAME.int8.onnx that of a network in
+8-bit integers. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     steps_sha256: str = ""
+    int8_sha256: str = ""
 
     @property
     def weights_path(self) -> Path:
@@ -100,6 +102,11 @@ class Card:
     def steps_path(self) -> Path:
         """Where the ONNX graph of one step is, if any. Raises ModelError as `graph_path`."""
         return self._file(".steps.onnx")
+
+    @property
+    def int8_path(self) -> Path:
+        """Where the ONNX graph in 8-bit integers is, if any. Raises ModelError as `graph_path`."""
+        return self._file(".int8.onnx")
 
     def _file(self, suffix: str) -> Path:
         if self.folder is None:

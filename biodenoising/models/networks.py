@@ -50,7 +50,8 @@ def build_network(architecture: str, arguments: dict[str, Any]) -> Network:
 def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -> Card:
     """Write NAME.safetensors, NAME.onnx and NAME.json; return the card with hashes filled in.
 
-    A causal Demucs or mask network also gets NAME.steps.onnx, for live sound.
+    A causal Demucs or mask network also gets NAME.steps.onnx, for live sound, and networks that
+    models.int8_graph knows get NAME.int8.onnx.
 
     `half` stores float16; every value is rounded once here, so both runtimes get the same.
     """
@@ -75,12 +76,18 @@ def save_checkpoint(network: Network, card: Card, folder: Path, *, half: bool) -
         weights_sha256=sha256_of(card.weights_path),
         graph_sha256=sha256_of(card.graph_path),
         steps_sha256="",
+        int8_sha256="",
     )
     steps = export_steps(network)
     if steps is not None:
         with whole_file(card.steps_path) as temporary:
             temporary.write_bytes(steps)
         card = dataclasses.replace(card, steps_sha256=sha256_of(card.steps_path))
+    integers = export_int8(network)
+    if integers is not None:
+        with whole_file(card.int8_path) as temporary:
+            temporary.write_bytes(integers)
+        card = dataclasses.replace(card, int8_sha256=sha256_of(card.int8_path))
     with whole_file(folder / f"{card.name}.json") as temporary:
         temporary.write_text(json.dumps(card_record(card), indent=2) + "\n", encoding="utf-8")
     return card
@@ -134,6 +141,15 @@ def export_steps(network: Network) -> bytes | None:
     kept = [f"{name}_out" for name in steps.states]
     clones = tuple(state.clone() for state in given)
     return _export(traced, (noisy, *clones), ["noisy", *steps.states], ["clean", *kept], axes)
+
+
+def export_int8(network: Network) -> bytes | None:
+    """Return the network's graph in 8-bit integers; None where it has none."""
+    from biodenoising.models.int8_graph import has_int8, int8_graph
+
+    if isinstance(network, MaskNet) or not has_int8(network):
+        return None
+    return int8_graph(network)
 
 
 def _export(

@@ -84,6 +84,11 @@ def load_steps(card: Card) -> bytes:
     return _checked_graph(card.steps_path, card.steps_sha256)
 
 
+def load_int8(card: Card) -> bytes:
+    """Read and check a model's graph in 8-bit integers. Raises ModelError as load_graph."""
+    return _checked_graph(card.int8_path, card.int8_sha256)
+
+
 def _checked_graph(path: Path, sha256: str) -> bytes:
     check_hash(path, sha256)
     graph = path.read_bytes()
@@ -117,6 +122,8 @@ def verify_model(card: Card) -> None:
         load_graph(card)
         if card.steps_sha256:
             load_steps(card)
+        if card.int8_sha256:
+            load_int8(card)
 
 
 def fingerprint(card: Card) -> str:
@@ -129,5 +136,6 @@ def fingerprint(card: Card) -> str:
         sorted(card.arguments.items()),
         card.weights_sha256,
         card.graph_sha256,
+        card.int8_sha256,
     )
     return f"{card.name}:{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"

@@ -133,7 +133,7 @@ def test_one_denoiser_serves_several_threads(tiny_model: Path) -> None:
 
 
 def test_an_unknown_device_is_refused(tiny_model: Path) -> None:
-    with pytest.raises(OptionError, match="choose one of auto, cpu"):
+    with pytest.raises(OptionError, match="choose one of auto, onnx, cpu"):
         Denoiser(tiny_model, device="tpu")
 
 
