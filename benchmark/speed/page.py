@@ -56,7 +56,7 @@ def _paths(figures: Figures) -> str:
         "path is eager torch on whole files, one at a time. The same untrained weights on both "
         "sides where they are compared; the files hold steady noise, which ours compute with 8-bit "
         "integers where model and processor have them. The commands took turns, and ratios are of "
-        "one turn. CleanUNet, where it is, had two files of 10 s and a reference of its own.\n\n"
+        "one turn. CleanUNet, where it is, had two files of 60 s and a reference of its own.\n\n"
         + table(
             [
                 "what",

@@ -127,8 +127,8 @@ def _turns(
 
 
 def _cleanunet(size: Size, reference: list[str], out: Path) -> dict[str, Figures]:
-    """CleanUNet of the published size, on two short files: it is slow."""
-    source, seconds = size.folder / "short", 10
+    """CleanUNet of the published size, on two files: it is slow."""
+    source, seconds = size.folder / "two", 60
     for number in range(2):
         write_noise(source / f"{number}.wav", seconds)
     card = probe("random_model", architecture="cleanunet", folder=str(size.folder))["card"]
