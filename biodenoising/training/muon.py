@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from biodenoising.training.precision import fast_products
+
 MOMENTUM = 0.95
 STEPS = 5
 # Of the polynomial whose repeated use brings singular values near 1.
@@ -65,7 +67,7 @@ class Muon(torch.optim.AdamW):
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return a matrix of the same singular vectors, and singular values between 0.7 and 1.2."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide.bfloat16()
+    x = wide.to(fast_products(matrix.device.type))
     x = x / (x.norm() + 1e-7)
     for _ in range(STEPS):
         square = x @ x.T

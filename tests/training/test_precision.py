@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from biodenoising.training import precision
-from biodenoising.training.precision import fast_precision
+from biodenoising.training.precision import fast_precision, fast_products
 
 
 @pytest.mark.parametrize(("float32_s", "bfloat16_s"), [(1.0, 60.0), (1.0, 0.5)])
@@ -32,3 +32,18 @@ def test_graphics_cards_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fast_precision(network, samples=1) == "bf16-mixed"
     assert fast_precision(network, samples=1, device="cuda") == "bf16-mixed"
     assert fast_precision(network, samples=1, device="mps") == "32-true"
+
+
+@pytest.mark.parametrize(("float32_s", "bfloat16_s"), [(1.0, 60.0), (1.0, 0.5)])
+def test_products_are_of_the_faster_type(
+    float32_s: float, bfloat16_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took = [float32_s, float32_s, bfloat16_s, bfloat16_s]
+    clock = itertools.accumulate(itertools.chain.from_iterable((0.0, each) for each in took))
+    monkeypatch.setattr(precision.time, "process_time", lambda: next(clock))
+    fast_products.cache_clear()
+    faster = fast_products("cpu")
+    fast_products.cache_clear()
+    assert faster == (torch.float32 if float32_s < bfloat16_s else torch.bfloat16)
+    assert fast_products("cuda") == torch.bfloat16
+    assert fast_products("mps") == torch.float32
