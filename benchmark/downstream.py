@@ -88,6 +88,7 @@ def measure(
         print(file=sys.stderr)
     return {
         "model": denoiser.card.name,
+        "weights_sha256": denoiser.card.weights_sha256,
         "missing": {d.name: d.missing for d in detectors if d.missing},
         "rows": rows,
     }
@@ -128,7 +129,7 @@ def scored(
 def page(results: dict[str, Any]) -> str:
     """Return docs/downstream.md."""
     rows: list[Row] = results["rows"]
-    parts = [INTRODUCTION.format(model=results["model"])]
+    parts = [INTRODUCTION.format(model=results["model"], weights=results["weights_sha256"][:12])]
     for detector in DETECTORS:
         own = [row for row in rows if row["detector"] == detector.name]
         parts.append(f"## {detector.name}\n\n{EXPLAINED[detector.name]}\n")
@@ -207,9 +208,9 @@ INTRODUCTION = """# Does denoising help the next step?
 Made by `python -m benchmark.downstream` from `benchmark/downstream.json`; do not edit.
 
 Detectors were given mixtures of known calls and field noise: as they are (*noisy*), *denoised* by
-the model `{model}` with default options, and half and half (*blend*, `--mix 0.5`). The clips are
-those of the benchmark: no model was trained, chosen or tuned on them. The detectors are measured
-only; they are not part of this package.
+the model `{model}` (weights {weights}) with default options, and half and half (*blend*,
+`--mix 0.5`). The clips are those of the benchmark: no model was trained, chosen or tuned on them.
+The detectors are measured only; they are not part of this package.
 
 **In short: it depends on the detector. Compare on some of your own files before you put a denoiser
 in front of one.** These are short clips of loud calls, buried in noise afterwards; in a recorder's

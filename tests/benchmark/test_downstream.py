@@ -66,7 +66,14 @@ def test_the_page_has_the_figures() -> None:
         for snr in (0.0, 10.0)
         for version, hits in (("noisy", 2), ("denoised", 3), ("blend", 2))
     ]  # fmt: skip
-    text = downstream.page({"model": "m", "missing": {"BatDetect2": "needs it"}, "rows": rows})
+    text = downstream.page(
+        {
+            "model": "m",
+            "weights_sha256": "0123456789abcdef",
+            "missing": {"BatDetect2": "needs it"},
+            "rows": rows,
+        }
+    )
     assert "| +0 dB | 12 | 50 | 75 | 50 | 6.0 | 6.0 | 6.0 |" in text
     assert "denoised +25 [+25, +25]; blend +0 [+0, +0]" in text
     assert "Not measured: needs it." in text
