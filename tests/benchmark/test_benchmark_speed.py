@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.catalogue import open_set
+from benchmark.sets import Settings
+from benchmark.speed import integers
 from benchmark.speed.costs import run, take_turns, write_noise
 from benchmark.speed.page import render
 from benchmark.speed.reference import count_multiplications
 from biodenoising import BiodenoisingError
+from biodenoising.inference.eight_bits import exact_products
 
+FIGURES = {
+    "about": {"command": "c", "date": "today", "partly": ""},
+    "machine": {"cores": 1, "processor": "p", "load_before": 0.0, "gflops": 1.0},
+}
 BENCHMARK = Path(__file__).resolve().parent.parent.parent / "benchmark"
 
 
@@ -44,6 +52,29 @@ def test_costs_of_commands(tmp_path: Path) -> None:
     commands = {name: [sys.executable, "-c", write, mark, name] for name in "ab"}
     take_turns(commands, 2)
     assert mark.read_text() == "abab"
+
+
+def test_integers_are_compared_with_floats_mixture_by_mixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        integers, "open_set", lambda name, settings: open_set("synthetic", Settings())
+    )
+    monkeypatch.setattr(integers, "QUICK", 3)
+    found = integers.compare(tmp_path, quick=True)
+    if not exact_products():
+        assert found == {"mixtures": 0, "rows": {}}
+        return
+    assert found["mixtures"] == 3
+    assert set(found["rows"]) == {"demucs", "cleanunet"}
+    for row in found["rows"].values():
+        assert abs(row["change_db"][0]) < 1
+        assert row["change_db"][1] <= row["change_db"][0] <= row["change_db"][2]
+        assert abs(row["int8_db"] - row["float32_db"]) < 2
+        assert row["times_faster"] > 0
+    page = render({**FIGURES, "integers": found})
+    assert "| demucs |" in page.partition("## 8-bit integers")[2]
+    assert "Not measured" in render({**FIGURES, "integers": {"mixtures": 0, "rows": {}}})
 
 
 def test_noise_has_the_length_it_should(tmp_path: Path) -> None:
