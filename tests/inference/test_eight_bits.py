@@ -115,7 +115,7 @@ def test_noise_is_steady_at_any_level(samples, seed, gain) -> None:
 
 @given(st.floats(-60, 60))
 def test_what_a_click_towers_over_is_not(level_db) -> None:
-    assert steady(with_click(noise(8 * FRAME), level_db)) == (level_db < 20) or 18 < level_db < 22
+    assert steady(with_click(noise(8 * FRAME), level_db)) == (level_db < 14) or 12 < level_db < 16
 
 
 def test_silence_beside_sound_is_not_steady() -> None:
