@@ -16,7 +16,8 @@ from biodenoising.models.registry import CHECKPOINTS
 FRAME = 512  # samples
 QUIET_SHARE = 0.2
 # On the development set, with clicks 20, 30 and 40 dB above the sound too, chunks below 20 dB lose
-# 0.03 dB in the mean at most, all of them up to 2.5 dB; with other weights below 20 dB 0.06 dB were lost.
+# 0.03 dB in the mean at most, all of them up to 2.5 dB; with later weights those below 20 dB lost
+# 0.06 dB.
 LARGEST_RANGE_DB = 14.0
 SILENCE = 1e-12
 
