@@ -354,7 +354,7 @@ def test_a_better_model_is_handed_over_with_its_card(
     assert "better, written with its card" in result.output
     assert "new minus old +1.00 dB, 95 % interval +0.50 to +1.50" in result.output
     assert sorted(path.name for path in out.parent.iterdir()) == [
-        "mine.json", "mine.onnx", "mine.safetensors", "mine.steps.onnx",
+        "mine.int8.onnx", "mine.json", "mine.onnx", "mine.safetensors", "mine.steps.onnx",
     ]  # fmt: skip
     card = read_card(out.with_suffix(".json"))
     assert card.training["base"]["name"] == "tiny"
