@@ -11,13 +11,21 @@ from biodenoising.training import precision
 from biodenoising.training.precision import fast_precision, fast_products
 
 
-@pytest.mark.parametrize(("float32_s", "bfloat16_s"), [(1.0, 60.0), (1.0, 0.5)])
-def test_the_faster_one_is_taken(
-    float32_s: float, bfloat16_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+FASTER = pytest.mark.parametrize(("float32_s", "bfloat16_s"), [(1.0, 60.0), (1.0, 0.5)])
+
+
+def take(monkeypatch: pytest.MonkeyPatch, float32_s: float, bfloat16_s: float) -> None:
+    """Have either precision's two tries take so many seconds."""
     took = [float32_s, float32_s, bfloat16_s, bfloat16_s]
     clock = itertools.accumulate(itertools.chain.from_iterable((0.0, each) for each in took))
     monkeypatch.setattr(precision.time, "process_time", lambda: next(clock))
+
+
+@FASTER
+def test_the_faster_one_is_taken(
+    float32_s: float, bfloat16_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(monkeypatch, float32_s, bfloat16_s)
     network = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), torch.nn.BatchNorm1d(2))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     faster = fast_precision(network, samples=64, device="cpu")
@@ -34,13 +42,11 @@ def test_graphics_cards_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fast_precision(network, samples=1, device="mps") == "32-true"
 
 
-@pytest.mark.parametrize(("float32_s", "bfloat16_s"), [(1.0, 60.0), (1.0, 0.5)])
+@FASTER
 def test_products_are_of_the_faster_type(
     float32_s: float, bfloat16_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    took = [float32_s, float32_s, bfloat16_s, bfloat16_s]
-    clock = itertools.accumulate(itertools.chain.from_iterable((0.0, each) for each in took))
-    monkeypatch.setattr(precision.time, "process_time", lambda: next(clock))
+    take(monkeypatch, float32_s, bfloat16_s)
     fast_products.cache_clear()
     faster = fast_products("cpu")
     fast_products.cache_clear()
