@@ -10,7 +10,6 @@ import torch
 from biodenoising.training import precision
 from biodenoising.training.precision import fast_precision, fast_products
 
-
 FASTER = pytest.mark.parametrize(("float32_s", "bfloat16_s"), [(1.0, 60.0), (1.0, 0.5)])
 
 
