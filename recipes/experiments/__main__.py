@@ -59,27 +59,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.corpus is None:
         parser.error("name a corpus to score on: --corpus or BIODENOISING_CORPUS")
     kinds = [kind for kind in KINDS if kind != AGAIN or options.again]
-    chosen = [
-        (student, kind)
+    grid = {
+        student: [k for k in kinds if fnmatch.fnmatchcase(f"{student}/{k}", options.only)]
         for student in STUDENTS
-        for kind in kinds
-        if fnmatch.fnmatchcase(f"{student}/{kind}", options.only)
-    ]
+    }
+    words = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", "recipes.experiments", *map(str, words)])
     try:
-        runs = [_train(*pair, options) for pair in chosen]
-        models = {name: Denoiser(path, threads=1) for name, path, _ in runs}
-        development = options.folder / "development"
-        table = score(models, mixtures(Path(options.corpus), development), development)
+        for student, chosen in grid.items():
+            if chosen:
+                text = _compared(student, chosen, command, options)
+                _write(options.results, student, text)
+                print(text)
     except BiodenoisingError as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2
-    words = sys.argv[1:] if arguments is None else arguments
-    command = shlex.join(["python", "-m", "recipes.experiments", *map(str, words)])
-    with whole_file(options.results) as temporary:
-        records = [record for *_, record in runs]
-        temporary.write_text(_page(command, table, records, _students_among(options.run)))
-    print(table)
     return 0
+
+
+def _compared(student: str, kinds: Sequence[str], command: str, options: argparse.Namespace) -> str:
+    """Train a student on every kind; return its section of the page."""
+    runs = [_train(student, kind, options) for kind in kinds]
+    models = {name: Denoiser(path, threads=1) for name, path, _ in runs}
+    development = options.folder / "development"
+    table = score(models, mixtures(Path(options.corpus), development), development)
+    return _section(command, table, [record for *_, record in runs], _students_among(options.run))
 
 
 def _train(
@@ -98,7 +102,7 @@ def _train(
         summary = run_training(settings, [corpus], folder)
         export_run(settings, [corpus], folder, card.parent)
         record = {
-            "student": student, "targets": kind, "steps": summary.step, "seed": settings.seed,
+            "targets": kind, "steps": summary.step, "seed": settings.seed,
             "minutes": round(summary.used_s / 60, 1), "batch": settings.batch,
             "samples": settings.mixtures.samples,
         }  # fmt: skip
@@ -123,28 +127,38 @@ def _students_among(run: Path) -> list[str]:
     return [student for student in STUDENTS if student in made_by]
 
 
-def _page(
+def _section(
     command: str, table: str, records: Sequence[dict[str, Any]], students: Sequence[str]
 ) -> str:
     rows = "\n".join(
-        f"| {r['student']} | {r['targets']} | {r['steps']} x {r['batch']} x {r['samples']} | "
-        f"{r['seed']} | {r['minutes']} |"
+        f"| {r['targets']} | {r['steps']} x {r['batch']} x {r['samples']} | {r['seed']} | "
+        f"{r['minutes']} |"
         for r in records
     )
     among = (
-        f"\nIn this run {' and '.join(students)} of an earlier round already stood among the "
-        "teachers: its *chosen* is self-training too.\n"
+        f"In this run {' and '.join(students)} of an earlier round already stood among the "
+        "teachers: its *chosen* is self-training too.\n\n"
         if students
         else ""
     )
     return (
-        (HERE / "about.md").read_text()
-        + among
-        + "\n## Scores\n\nOn the development set (recipes/development), made by\n\n"
-        + f"    {command}\n\non {platform.machine()}, {os.cpu_count()} cores:\n\n{table}\n\n"
-        + "## Runs\n\n| student | targets | steps x batch x samples | seed | minutes |\n"
-        + f"|---|---|---|---|---|\n{rows}\n"
+        f"On the development set (recipes/development), made by\n\n    {command}\n\n"
+        f"on {platform.machine()}, {os.cpu_count()} cores:\n\n{among}{table}\n\n"
+        f"| targets | steps x batch x samples | seed | minutes |\n|---|---|---|---|\n{rows}\n"
     )
+
+
+def _write(page: Path, student: str, text: str) -> None:
+    """Put a student's section into the page; those of other students stay."""
+    told = {}
+    if page.exists():
+        for part in re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]:
+            title, _, body = part.partition("\n")
+            told[title] = body.strip() + "\n"
+    told[student] = text
+    parts = [f"## {name}\n\n{told[name]}" for name in STUDENTS if name in told]
+    with whole_file(page) as temporary:
+        temporary.write_text("\n".join([(HERE / "about.md").read_text(), *parts]))
 
 
 if __name__ == "__main__":

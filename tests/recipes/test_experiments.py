@@ -59,6 +59,7 @@ def test_students_are_trained_scored_and_told(
     settings["corpus"] |= {"held_back_tenths": 5, "tiers": ["open", "unclear"]}
     (students / "compact.yaml").write_text(yaml.safe_dump(settings))
     results = tmp_path / "RESULTS.md"
+    results.write_text("# Old\n\n## compact\n\nOld.\n\n## demucs\n\nOf another day.\n")
     arguments = [
         str(project.run_folder), "--corpus", str(research_corpus), "--folder",
         str(tmp_path / "experiments"), "--students", str(students), "--only", "compact/c*",
@@ -67,9 +68,11 @@ def test_students_are_trained_scored_and_told(
     assert main(arguments) == 0
     page = results.read_text()
     for kind in (CHOSEN, ONE_RATE, "chosen + synthesis"):
-        assert f"| compact | {kind} | 4 x 2 x 8192 | 1 |" in page
+        assert f"| {kind} | 4 x 2 x 8192 | 1 |" in page
         assert f"| compact, {kind} |" in page
     assert "compact, noisy" not in page
+    assert "Old" not in page
+    assert page.endswith("\n## demucs\n\nOf another day.\n")
     made = {}
     for kind, name in ((CHOSEN, "chosen"), (ONE_RATE, "chosen-at-recorded-rates")):
         text = (tmp_path / f"experiments/runs/compact-{name}/settings.yaml").read_text()
