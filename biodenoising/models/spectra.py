@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 Samples = NDArray[np.float32]
+AT_ONCE = 64  # frames; more no longer lie in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Grid:
         return self.long // self.short
 
     @property
+    def inset(self) -> int:
+        """Samples by which the short transform's window begins later than the long one's."""
+        return (self.long - self.short) // 2
+
+    @property
     def margin(self) -> int:
         """Silence before and behind a waveform, so that every sample is in all its frames."""
         return self.long - self.hop
@@ -54,13 +60,18 @@ def frames_of(heard: Samples, grid: Grid) -> Samples:
 
     A frame begins every hop; whoever has more sound later keeps the last `grid.margin` samples.
     """
-    inset = (grid.long - grid.short) // 2
-    short = _transform(heard[:, inset : heard.shape[1] - inset], grid.short, grid.hop)
-    long = _transform(heard, grid.long, grid.hop)
-    folded = long.reshape(*long.shape[:2], grid.bands, grid.fold).transpose(0, 3, 1, 2)
-    spectra = np.empty((len(heard), 2, 1 + grid.fold, *short.shape[1:]), np.float32)
-    spectra[:, 0, 0], spectra[:, 1, 0] = short.real, short.imag
-    spectra[:, 0, 1:], spectra[:, 1, 1:] = folded.real, folded.imag
+    rows, inset = len(heard), grid.inset
+    frames = (heard.shape[1] - grid.margin) // grid.hop
+    spectra = np.empty((rows, 2, 1 + grid.fold, frames, grid.bands), np.float32)
+    for first in range(0, frames, AT_ONCE):
+        place = spectra[:, :, :, first : first + AT_ONCE]
+        size = place.shape[3] * grid.hop + grid.margin
+        part = heard[:, first * grid.hop :][:, :size]
+        short = _transform(part[:, inset : size - inset], grid.short, grid.hop)
+        long = _transform(part, grid.long, grid.hop)
+        folded = long.reshape(*long.shape[:2], grid.bands, grid.fold).transpose(0, 3, 1, 2)
+        place[:, 0, 0], place[:, 1, 0] = short.real, short.imag
+        place[:, 0, 1:], place[:, 1, 1:] = folded.real, folded.imag
     return spectra
 
 
@@ -75,38 +86,41 @@ def waves_of(spectra: Samples, grid: Grid) -> Samples:
     The last `grid.margin` samples lack what later frames add to them.
     """
     rows, _, _, frames, bands = spectra.shape
+    heard = np.zeros((rows, frames * grid.hop + grid.margin), np.float32)
     # The highest bin is not used: its place stays zero.
-    short = np.zeros((rows, frames, bands + 1), np.complex64)
-    short.real[:, :, :-1], short.imag[:, :, :-1] = spectra[:, 0, 0], spectra[:, 1, 0]
-    long = np.zeros((rows, frames, bands * grid.fold + 1), np.complex64)
+    short = np.zeros((rows, min(frames, AT_ONCE), bands + 1), np.complex64)
+    long = np.zeros((rows, min(frames, AT_ONCE), bands * grid.fold + 1), np.complex64)
     folded = np.lib.stride_tricks.as_strided(
-        long, (rows, frames, bands, grid.fold), (*long.strides[:2], 8 * grid.fold, 8)
+        long, (*long.shape[:2], bands, grid.fold), (*long.strides[:2], 8 * grid.fold, 8)
     )
-    folded.real, folded.imag = spectra[:, :, 1:].transpose(1, 0, 3, 4, 2)
-    inset = (grid.long - grid.short) // 2
-    heard = _inverse(long, grid.long, grid.hop)
-    heard[:, inset : heard.shape[1] - inset] += _inverse(short, grid.short, grid.hop)
+    for first in range(0, frames, AT_ONCE):
+        part = spectra[:, :, :, first : first + AT_ONCE]
+        count = part.shape[3]
+        bins = short[:, :count]
+        bins.real[..., :-1], bins.imag[..., :-1] = part[:, 0, 0], part[:, 1, 0]
+        bins = folded[:, :count]
+        bins.real, bins.imag = part[:, :, 1:].transpose(1, 0, 3, 4, 2)
+        place = heard[:, first * grid.hop :][:, : count * grid.hop + grid.margin]
+        _add_inverse(place, long[:, :count], grid.long, grid.hop)
+        place = place[:, grid.inset : place.shape[1] - grid.inset]
+        _add_inverse(place, short[:, :count], grid.short, grid.hop)
     return heard
 
 
-def _transform(padded: Samples, size: int, hop: int) -> NDArray[np.complex64]:
-    hops = padded.reshape(len(padded), -1, hop)
-    count, steps = hops.shape[1] - size // hop + 1, size // hop
-    frames = np.concatenate([hops[:, step : step + count] for step in range(steps)], axis=2)
-    frames *= _window(size, (size / 2) ** -0.5)
-    bins: NDArray[np.complex64] = fft.rfft(frames, axis=2, overwrite_x=True)
+def _transform(heard: Samples, size: int, hop: int) -> NDArray[np.complex64]:
+    frames = np.lib.stride_tricks.sliding_window_view(heard, size, axis=1)[:, ::hop]
+    windowed = frames * _window(size, (size / 2) ** -0.5)
+    bins: NDArray[np.complex64] = fft.rfft(windowed, axis=2, overwrite_x=True)
     return bins[:, :, :-1]
 
 
-def _inverse(bins: NDArray[np.complex64], size: int, hop: int) -> Samples:
+def _add_inverse(waves: Samples, bins: NDArray[np.complex64], size: int, hop: int) -> None:
     frames = fft.irfft(bins, n=size, axis=2)
     frames *= _window(size, (size / 2) ** 0.5 * 2 * hop / size)
     rows, count, steps = len(frames), frames.shape[1], size // hop
-    hops = frames.reshape(rows, count, steps, hop)
-    waves = np.zeros((rows, count + steps - 1, hop), np.float32)
+    into, parts = waves.reshape(rows, -1, hop), frames.reshape(rows, count, steps, hop)
     for step in range(steps):
-        waves[:, step : step + count] += hops[:, :, step]
-    return waves.reshape(rows, -1)
+        into[:, step : step + count] += parts[:, :, step]
 
 
 @cache
