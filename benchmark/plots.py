@@ -75,19 +75,35 @@ def _quality_speed(pyplot: Any, results: Results, name: str) -> Any:
     speeds = {s["name"]: s.get("rtf") for s in results.systems}
     peer = best_peer(results.rows[name], results.kinds)
     figure, axes = pyplot.subplots(figsize=(8, 5))
-    for line in summaries(results.rows[name], results.kinds):
-        rtf = speeds.get(line.system)
-        if not rtf or line.kind in ("oracle", "reference"):
-            continue
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=15)
+    drawn = [
+        (line, speeds[line.system])
+        for line in summaries(results.rows[name], results.kinds)
+        if speeds.get(line.system) and line.kind not in ("oracle", "reference")
+    ]
+    for line, rtf in drawn:
         colour = {"model": "tab:red"}.get(line.kind, "tab:blue")
         axes.plot(rtf, line.si_sdri.value, "o", color=colour)
+    axes.set_yticks([-30, -20, -10, -5, 0, 5, 10], ["-30", "-20", "-10", "-5", "0", "5", "10"])
+    axes.autoscale_view()
+    taken: list[tuple[float, float, float]] = []
+    for line, rtf in drawn:
         weight = "bold" if line.system == peer or line.kind == "model" else "normal"
         spot = (rtf, line.si_sdri.value)
+        x, y = axes.transData.transform(spot) * 72 / figure.dpi
+        lower = 2.0
+        end = x + 4 * len(line.system)  # points; a name is 8 high
+        while any(
+            x < other_end and start < end and abs(y + lower - high) < 8
+            for start, other_end, high in taken
+        ):
+            lower -= 4
+        taken.append((x, end, y + lower))
         axes.annotate(
-            line.system, spot, fontsize=7, weight=weight, xytext=(4, 2), textcoords="offset points"
-        )
-    axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=5)
+            line.system, spot, fontsize=7, weight=weight, xytext=(4, lower),
+            textcoords="offset points",
+        )  # fmt: skip
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("real-time factor, one thread (left is faster)")
     axes.set_ylabel("SI-SDR improvement, median (dB)")
