@@ -27,7 +27,7 @@ from biodenoising.models.masknet import (
     features_of,
 )
 from biodenoising.models.networks import build_network, save_checkpoint
-from biodenoising.models.spectra import Grid, analyze, synthesize
+from biodenoising.models.spectra import AT_ONCE, Grid, analyze, synthesize
 
 torch.manual_seed(0)
 SMALL_MASKS = {"channels": (4, 6, 8), "across": 6, "along": 8}
@@ -154,7 +154,7 @@ def test_causal_networks_do_not_hear_the_future() -> None:
 def test_masks_are_taken_from_spectra_that_give_the_waveform_back() -> None:
     masknet = SMALL["masknet"]
     # Without the transforms' highest bins, which carry nothing in a recording.
-    noisy = low_passed(30 * 256)
+    noisy = low_passed((2 * AT_ONCE + 22) * 256)
     with torch.inference_mode():
         spectra = masknet.analyze(torch.from_numpy(noisy)[:, None])
         both = masknet.synthesize(spectra, noisy.shape[1])[:, 0].numpy()
