@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
     elif options.only:
         where = f"on {cores()} of the cores of {processor()}"
-        figures["about"]["partly"] = f", but for {', '.join(options.only)}, measured later {where}"
+        about = figures["about"]
+        again = f"{', '.join(options.only)}, measured later {where}"
+        about["partly"] += f", {'and' if about['partly'] else 'but'} for {again}"
     wanted = [name for name in SECTIONS if name in options.only or not options.only]
     # Everything else is said beside what the machine is.
     for name in wanted if "machine" in figures else dict.fromkeys(["machine", *wanted]):
