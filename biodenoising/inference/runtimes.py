@@ -30,6 +30,8 @@ ON_PROCESSOR = ("auto", "onnx", "cpu")
 Batch = NDArray[np.float32]
 # Each row at once takes 130 MB or so, and a run must stay below 500.
 MOST_ROWS = 2
+AS_ASKED = 1  # ONNX Runtime's kSameAsRequested
+_REGISTERING = Lock()
 
 
 def processors() -> int:
@@ -165,21 +167,20 @@ def grid_of(card: Card) -> Grid | None:
     return Grid(**{key: card.arguments[key] for key in SIZES["masknet"]})
 
 
-def open_session(
-    card: Card, graph: bytes, weights: Mapping[str, Any], threads: int, *, planned: bool = True
-) -> Any:
+def open_session(card: Card, graph: bytes, weights: Mapping[str, Any], threads: int) -> Any:
     """Return an ONNX Runtime session of a graph without weights and the card's weights.
 
-    `planned` memory is one block for a whole run, which takes more where little lives for long: of
-    CleanUNet in integers 530 MB at two rows, and 440 to 490 without. Raises ModelError where they
-    do not fit.
+    Raises ModelError where they do not fit.
     """
     import onnxruntime
 
+    share_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = planned
+    # One planned block for a whole run takes more where little of it lives for long.
+    options.enable_mem_pattern = False
     # Errors come back as exceptions; the library's own log would only repeat them.
     options.log_severity_level = 4
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
@@ -190,6 +191,25 @@ def open_session(
         raise mismatch(card, error) from error
 
 
+def share_memory() -> None:
+    """Let all sessions of this process take memory from one pool that grows by what is asked for.
+
+    Else each keeps one of its own, and doubles it whenever it is too small.
+    """
+    with _REGISTERING:
+        _register_pool()
+
+
+@cache
+def _register_pool() -> None:
+    """Register the pool; once, for again would be a second pool."""
+    import onnxruntime as ort
+
+    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    memory = ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"arena_extend_strategy": AS_ASKED}))
+
+
 def open_integers(card: Card, weights: Weights) -> Any:
     """Return a session of the card's graph in 8-bit integers. Raises ModelError."""
     graph = load_int8(card)
@@ -197,7 +217,7 @@ def open_integers(card: Card, weights: Weights) -> Any:
         arrays = int8_weights(weights)
     except (KeyError, ValueError, IndexError) as error:
         raise mismatch(card, error) from error
-    return open_session(card, graph, arrays, threads=1, planned=False)
+    return open_session(card, graph, arrays, threads=1)
 
 
 @cache
