@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := docs/demo/powdermill_dawn.flac
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all faults soak lint types advisories docs ci benchmark benchmark-quick benchmark-speed train recipe-tiny recipe clean
+.PHONY: help demo test test-all faults soak lint types advisories oldest docs ci benchmark benchmark-quick benchmark-speed train recipe-tiny recipe clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,10 +63,13 @@ types: $(VENV)/.dev ## check types
 advisories: $(VENV)/.dev ## ask PyPI about vulnerabilities of the pinned packages
 	$(BIN)/python -m tests.faults.advisories
 
+oldest: $(VENV)/.dev ## do the main jobs with the oldest packages that setup.cfg allows
+	$(BIN)/python -m tests.oldest
+
 docs: $(VENV)/.dev ## write the pages that are made from the code and the figures
 	$(BIN)/python docs/generate.py
 
-ci: lint types advisories test demo recipe-tiny ## what has to pass before anything lands
+ci: lint types advisories test demo oldest recipe-tiny ## what has to pass before anything lands
 
 benchmark: $(VENV)/.peers ## score every model and peer; BIODENOISING_CORPUS names the recordings
 	$(BIN)/python -m benchmark

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 
-class Band(click.ParamType[tuple[float, float]]):
+class Band(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 takes none
     """A band of frequencies given as LOW-HIGH in Hz, with k for a thousand."""
 
     name = "LOW-HIGH"
@@ -31,7 +31,7 @@ class Band(click.ParamType[tuple[float, float]]):
             self.fail(f"{value!r} is no band; write for example 500-8000 or 20k-90k", param, ctx)
 
 
-class Expansion(click.ParamType[float | str]):
+class Expansion(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 takes none
     """A time expansion: a number above 0, or the word auto."""
 
     name = "K|auto"
@@ -63,7 +63,7 @@ class ReportCommand(click.Command):
         return super().parse_args(ctx, ["--report=" if w == "--report" else w for w in joined])
 
 
-class Place(click.ParamType[Path | str]):
+class Place(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 takes none
     """A path, or an address such as s3://bucket/folder."""
 
     name = "PLACE"
