@@ -1,8 +1,8 @@
 """The main jobs with the oldest packages that setup.cfg allows: `python -m tests.oldest`.
 
-A virtual environment gets exactly those versions and this checkout, without any extra, and is kept
-beside the development one for the next time. Wheels of that age exist for Python 3.10 and 3.11; on
-a later Python one line says that nothing was checked.
+A virtual environment gets exactly those versions and this checkout, first without any extra, then
+with some. Wheels of that age exist for Python 3.10 and 3.11; on a later Python one line says that
+nothing was checked.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / ".venv" / "oldest"
 DEMO = ROOT / "docs" / "demo" / "powdermill_dawn.flac"
 NEWEST_PYTHON = (3, 11)
 EVERY_MODEL = """
@@ -33,6 +31,21 @@ for name in ("light", "demucs"):
     stream = Denoiser(name, threads=1).stream(16_000)
     assert len(stream.feed(audio)) + len(stream.flush()) == len(audio) + stream.latency, name
 """
+EXTRAS = ("noisereduce", "plot", "app")
+WITH_EXTRAS = """
+import os, sys, urllib.request
+from pathlib import Path
+os.environ["MPLBACKEND"] = "Agg"
+import numpy as np
+from biodenoising import denoise, plot
+from biodenoising.app.page import start
+audio = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+assert denoise(audio, 16_000, model="noisereduce").std() < audio.std()
+plot.compare(audio, 16_000, model="light")
+page = start(Path(sys.argv[1]), host="127.0.0.1", port=None, open_browser=False)
+assert b"biodenoise" in urllib.request.urlopen(page.local_url).read()
+os._exit(0)  # gradio's server would go on
+"""
 # What is said by commands whose extra is not there: which one, and nothing of Python's.
 WITHOUT_EXTRAS = {
     "train": (["recipes/smoke/masknet.yaml"], "biodenoising[train]"),
@@ -41,89 +54,94 @@ WITHOUT_EXTRAS = {
 }
 
 
-def oldest() -> list[str]:
-    """Return what setup.cfg requires, each at the lowest version it allows."""
+def oldest(section: str, key: str) -> list[str]:
+    """Return what setup.cfg requires there, each at the lowest version it allows."""
     found = configparser.ConfigParser()
     found.read(ROOT / "setup.cfg")
-    required = found["options"]["install_requires"].split()
-    return [requirement.replace(">=", "==") for requirement in required]
+    return [requirement.replace(">=", "==") for requirement in found[section][key].split()]
 
 
-def install(pinned: Sequence[str]) -> None:
-    """Make the virtual environment with the pinned packages and this checkout."""
-    if not (FOLDER / "bin" / "python").exists():
-        venv.create(FOLDER, with_pip=True)
-    pip = [FOLDER / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--only-binary", ":all:", *pinned], check=True)
-    subprocess.run([*pip, "--no-deps", "-e", ROOT], check=True)
+class Environment:
+    """A virtual environment of exact versions and this checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.programs = folder / "bin"
+        venv.create(folder, with_pip=True)
+        self.install("--no-deps", "-e", ROOT)
+
+    def install(self, *words: str | Path) -> None:
+        pip = [self.programs / "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *words], check=True)
+
+    def run(self, name: str, *words: str | Path, sound: bytes = b"") -> tuple[int, bytes, str]:
+        """Run a program; return its exit code and what it wrote."""
+        done = subprocess.run(
+            [self.programs / name, *words],
+            input=sound,
+            capture_output=True,
+            cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+    def write_wave(self, path: Path, times: int = 1) -> bytes:
+        """Write the demo as a WAV file, so many times over; return its bytes."""
+        path.parent.mkdir(exist_ok=True)
+        code = (
+            f"import numpy, soundfile; audio, rate = soundfile.read({str(DEMO)!r}); "
+            f"soundfile.write({str(path)!r}, numpy.tile(audio, {times}), rate, 'PCM_16')"
+        )
+        done, _, told = self.run("python", "-c", code)
+        assert done == 0, told
+        return path.read_bytes()
 
 
-def command(name: str, *words: str | Path, sound: bytes | None = None) -> tuple[int, bytes, str]:
-    """Run a program of the environment; return its exit code and what it wrote."""
-    done = subprocess.run(
-        [FOLDER / "bin" / name, *words],
-        input=sound,
-        stdin=subprocess.DEVNULL if sound is None else None,
-        capture_output=True,
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
-
-
-def failures(scratch: Path) -> list[str]:
-    """Do the main jobs; return a line for each that failed."""
+def failures(at: Environment, scratch: Path) -> list[str]:
+    """Do the main jobs without extras; return a line for each that failed."""
     found = []
 
     def expect(what: str, good: bool, told: str) -> None:
         if not good:
             found.append(f"{what}: {told.strip()[-300:]}")
 
-    code, _, told = command("biodenoise", DEMO, scratch / "out", "--report")
-    written = (scratch / "out" / DEMO.name).exists()
-    expect("a recording with a report", code == 0 and written, told)
-    wave = _wave(scratch / "in.wav")
-    for number in "12":  # adaptation wants a minute, and a second recording to check with
-        _wave(scratch / "long" / f"{number}.wav", times=5)
-    code, quiet, told = command("biodenoise", "-", "-", "--model", "light", sound=wave)
+    code, _, told = at.run("biodenoise", DEMO, scratch / "out", "--report")
+    expect("a recording with a report", code == 0 and (scratch / "out" / DEMO.name).exists(), told)
+    wave = at.write_wave(scratch / "in.wav")
+    code, quiet, told = at.run("biodenoise", "-", "-", "--model", "light", sound=wave)
     expect("a pipe", code == 0 and len(quiet) >= len(wave), told)
-    code, _, told = command("python", "-c", EVERY_MODEL)
+    code, _, told = at.run("python", "-c", EVERY_MODEL)
     expect("every model", code == 0, told)
-    for words in (["list"], ["verify"]):
-        code, _, told = command("biodenoise-models", *words)
-        expect(f"biodenoise-models {words[0]}", code == 0, told)
+    for word in ("list", "verify"):
+        code, _, told = at.run("biodenoise-models", word)
+        expect(f"biodenoise-models {word}", code == 0, told)
+    for number in "12":  # adaptation wants a minute, and a second recording to check with
+        at.write_wave(scratch / "long" / f"{number}.wav", times=5)
     for name, (arguments, extra) in WITHOUT_EXTRAS.items():
         words = [str(scratch / "long") if word == "LONG" else word for word in arguments]
-        code, _, told = command(f"biodenoise-{name}", *words)
+        code, _, told = at.run(f"biodenoise-{name}", *words)
         good = code != 0 and extra in told and "Traceback" not in told
         expect(f"biodenoise-{name} without its extra", good, told)
     return found
 
 
-def _wave(path: Path, times: int = 1) -> bytes:
-    """Return the demo as a WAV file, so many times over, written by the environment's soundfile."""
-    path.parent.mkdir(exist_ok=True)
-    code = (
-        f"import numpy, soundfile; audio, rate = soundfile.read({str(DEMO)!r}); "
-        f"soundfile.write({str(path)!r}, numpy.tile(audio, {times}), rate, 'PCM_16')"
-    )
-    done, _, told = command("python", "-c", code)
-    assert done == 0, told
-    return path.read_bytes()
-
-
 def main() -> int:
-    pinned = oldest()
+    pinned = oldest("options", "install_requires")
+    more = [each for extra in EXTRAS for each in oldest("options.extras_require", extra)]
+    told = ", ".join([*pinned, *more])
     if sys.version_info[:2] > NEWEST_PYTHON:
-        print(f"oldest: not checked: {', '.join(pinned)} have no wheels for this Python")
+        print(f"oldest: not checked: {told} have no wheels for this Python")
         return 0
-    install(pinned)
     with tempfile.TemporaryDirectory() as scratch:
-        found = failures(Path(scratch))
+        at = Environment(Path(scratch) / "venv")
+        at.install("--only-binary", ":all:", *pinned)
+        found = failures(at, Path(scratch))
+        at.install("--only-binary", ":all:", *pinned, *more)
+        code, _, said = at.run("python", "-c", WITH_EXTRAS, scratch)
+        found += [f"extras {', '.join(EXTRAS)}: {said.strip()[-300:]}"] if code else []
     for line in found:
         print(f"oldest: {line}")
-    print(f"oldest: {len(found)} failures with {', '.join(pinned)}")
+    print(f"oldest: {len(found)} failures with {told}")
     return 1 if found else 0
 
 
