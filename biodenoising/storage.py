@@ -39,9 +39,11 @@ def whole_file(target: Path) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
-            _flush(temporary)
+            # Windows flushes only what may be written to.
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, target)
-            _flush(target.parent)
+            _flush_folder(target.parent)
     except AudioWriteError as error:  # nobody knows the file by its temporary name
         text = str(error).replace(printable(temporary), printable(target))
         raise type(error)(text) from error
@@ -186,8 +188,12 @@ def _temporary_name(target: Path) -> Path:
     return target.with_name(name)
 
 
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _flush_folder(path: Path) -> None:
+    """Flush a folder's names to the disk, where it may be opened: on Windows no folder may."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(handle)
     finally:

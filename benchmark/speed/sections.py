@@ -59,7 +59,8 @@ def cores() -> int:
 
 def processor() -> str:
     """Return what the processor calls itself."""
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    path = Path("/proc/cpuinfo")
+    told = path.read_text(encoding="utf-8") if path.exists() else ""
     names = [line for line in told.splitlines() if line.startswith("model name")]
     return names[0].split(":", 1)[1].strip() if names else platform.processor()
 

@@ -56,7 +56,7 @@ class SectorDecoder:
         """Return the bytes from `position`, and the ranges among them that were not to be had."""
         number = self._handle.fileno()
         try:
-            return os.pread(number, count, position), []
+            return read_at(number, count, position), []
         except OSError:
             pass
         raw = bytearray()
@@ -65,7 +65,7 @@ class SectorDecoder:
             at = position + len(raw)
             step = min(_SECTOR_BYTES - at % _SECTOR_BYTES, count - len(raw))
             try:
-                piece = os.pread(number, step, at)
+                piece = read_at(number, step, at)
             except OSError:
                 piece = bytes(step)
                 joined = bool(bad) and bad[-1][1] == len(raw)
@@ -79,6 +79,12 @@ class SectorDecoder:
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
+
+
+def read_at(number: int, count: int, position: int) -> bytes:
+    """Read from a place and not a byte ahead of it; Windows has no pread."""
+    os.lseek(number, position, os.SEEK_SET)
+    return os.read(number, count)
 
 
 class SalvagingCodec:

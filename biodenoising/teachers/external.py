@@ -112,8 +112,10 @@ def _wait(name: str, words: list[str], said: Path, timeout_s: float) -> int:
             ) from error
         finally:
             if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                if hasattr(os, "killpg"):
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                process.kill()  # on Windows there are no groups: what it started goes on
                 process.wait()
 
 

@@ -107,8 +107,8 @@ def _train(
             "samples": settings.mixtures.samples,
         }  # fmt: skip
         with whole_file(finished) as temporary:
-            temporary.write_text(json.dumps(record))
-    return f"{student}, {kind}", card, json.loads(finished.read_text())
+            temporary.write_text(json.dumps(record), encoding="utf-8")
+    return f"{student}, {kind}", card, json.loads(finished.read_text(encoding="utf-8"))
 
 
 def _settings(student: str, kind: str, folder: Path) -> TrainingSettings:
@@ -152,13 +152,13 @@ def _write(page: Path, student: str, text: str) -> None:
     """Put a student's section into the page; those of other students stay."""
     told = {}
     if page.exists():
-        for part in re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]:
+        for part in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             title, _, body = part.partition("\n")
             told[title] = body.strip() + "\n"
     told[student] = text
     parts = [f"## {name}\n\n{told[name]}" for name in STUDENTS if name in told]
     with whole_file(page) as temporary:
-        temporary.write_text("\n".join([(HERE / "about.md").read_text(), *parts]))
+        temporary.write_text("\n".join([(HERE / "about.md").read_text(encoding="utf-8"), *parts]))
 
 
 if __name__ == "__main__":

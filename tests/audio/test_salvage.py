@@ -82,11 +82,11 @@ def test_what_an_ogg_or_mp3_gives_is_kept(tmp_path: Path, name: str) -> None:
 
 
 class BadSectors:
-    """os.pread on a disk whose bytes in `bad` cannot be read."""
+    """read_at on a disk whose bytes in `bad` cannot be read."""
 
     def __init__(self, *bad: range) -> None:
         self._bad = bad
-        self._inner = os.pread
+        self._inner = salvage_module.read_at
 
     def __call__(self, number: int, count: int, position: int) -> bytes:
         if any(position < r.stop and r.start < position + count for r in self._bad):
@@ -101,7 +101,7 @@ def test_bad_sectors_are_silence(tmp_path: Path, monkeypatch, subtype: str) -> N
     with open_reader(path) as reader:
         whole = reader.read(60_000)
     bad = BadSectors(range(0x5000, 0x7000), range(0xA010, 0xA020))
-    monkeypatch.setattr(salvage_module.os, "pread", bad)
+    monkeypatch.setattr(salvage_module, "read_at", bad)
     samples, notes = salvaged(path)
     assert samples.shape == whole.shape
     lost = np.flatnonzero((samples != whole).any(axis=0))
@@ -117,7 +117,7 @@ def test_bad_sectors_are_silence(tmp_path: Path, monkeypatch, subtype: str) -> N
 def test_a_whole_disk_gone_is_an_error(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.wav"
     wav(path, 5_000)
-    monkeypatch.setattr(salvage_module.os, "pread", BadSectors(range(1 << 40)))
+    monkeypatch.setattr(salvage_module, "read_at", BadSectors(range(1 << 40)))
     samples, notes = salvaged(path)
     assert not samples.any()
     assert "5000" in notes[0] or "0.104 s" in notes[0]

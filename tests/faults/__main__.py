@@ -44,7 +44,7 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
     )),
     "H": ("power loss", ("faults/test_power_loss.py",)),
     "I": ("disk and limits", (
-        "faults/test_full_disks.py", "faults/test_limits.py",
+        "faults/test_full_disks.py", "faults/test_limits.py", "faults/test_other_systems.py",
         "properties/test_storage_properties.py",
     )),
     "J": ("others at OUTPUT", ("faults/test_crowded.py", "batch/test_shards.py")),

@@ -32,7 +32,8 @@ class Planted:
 FAULTS = (
     Planted(
         "an output is renamed without being flushed",
-        "storage.py", "            _flush(temporary)\n", "",
+        "storage.py", "                os.fsync(file.fileno())\n            os.replace",
+        "                pass\n            os.replace",
         "properties/test_storage_properties.py::test_contents_reach_the_disk_before_the_name_does",
     ),
     Planted(
