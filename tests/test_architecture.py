@@ -15,7 +15,7 @@ PACKAGE = Path(biodenoising.__file__).parent
 ROOT = PACKAGE.parent
 ROOMS = (
     "cli", "app", "plot", "report", "training", "batch", "teachers", "corpus", "inference",
-    "models", "audio", "storage", "metrics", "signals", "errors",
+    "models", "audio", "storage", "metrics", "processes", "signals", "errors",
 )  # fmt: skip
 MODULE_LINES = 400
 FUNCTION_LINES = 60

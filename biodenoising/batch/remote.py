@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from biodenoising.batch.stores import Entry, Store, StoreError, is_remote, refus
 from biodenoising.batch.work import Job, Outcome, Recipe
 from biodenoising.batch.workers import limit_memory, only_parent_is_interrupted, starting, stop_pool
 from biodenoising.errors import BatchError, BiodenoisingError
+from biodenoising.processes import WORKERS
 from biodenoising.storage import printable
 
 
@@ -157,9 +157,8 @@ def staging(plan: RemotePlan) -> Iterator[RemotePlan]:
 @contextmanager
 def pool(workers: int, recipe: Recipe) -> Iterator[Executor]:
     """Give an executor of new processes, ended at once at the end."""
-    context = multiprocessing.get_context("spawn")
     with starting():
-        made = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(recipe,))
+        made = ProcessPoolExecutor(workers, WORKERS, initializer=_begin, initargs=(recipe,))
     try:
         yield made
     finally:

@@ -26,6 +26,7 @@ from biodenoising.batch.work import Job, Outcome, Recipe, failure, work
 from biodenoising.errors import BatchError
 from biodenoising.inference.denoiser import Denoiser
 from biodenoising.inference.runtimes import ON_PROCESSOR, processors
+from biodenoising.processes import WORKERS
 from biodenoising.signals import interrupts_held
 from biodenoising.storage import printable
 
@@ -80,12 +81,11 @@ def _run_pool(
     """Run jobs in a pool; where it breaks, start another and put what it held in `broken`."""
     exhausted = False
     while not exhausted:
-        context = multiprocessing.get_context("spawn")
         threads = max(1, processors() // workers)
         with starting():
-            passed: ProgressQueue = context.Queue()
+            passed: ProgressQueue = WORKERS.Queue()
             executor = ProcessPoolExecutor(
-                workers, context, initializer=_start_worker, initargs=(recipe, threads, passed)
+                workers, WORKERS, initializer=_start_worker, initargs=(recipe, threads, passed)
             )
         running: dict[Future[Outcome], Job] = {}
         try:

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_start_method
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from biodenoising.corpus.clips import load_clips, load_unlabelled
 from biodenoising.corpus.mixtures import Listener, Mixer, Mixture
 from biodenoising.errors import TrainingError
+from biodenoising.processes import WORKERS
 from biodenoising.training.settings import TrainingSettings
 
 CHECK_SEED = 0
@@ -78,6 +80,7 @@ def batches_from(material: Material, settings: TrainingSettings, first: int) -> 
         sampler=range(first, sys.maxsize),
         num_workers=machine.workers,
         prefetch_factor=machine.prefetched_batches if machine.workers else None,
+        multiprocessing_context=WORKERS if machine.workers and not _forks() else None,
         worker_init_fn=_ignore_interrupts,
         pin_memory=machine.device in ("auto", "cuda") and torch.cuda.is_available(),
     )
@@ -90,6 +93,11 @@ def batches_from(material: Material, settings: TrainingSettings, first: int) -> 
             "a process that makes mixtures was killed, most likely for want of memory; lower "
             "machine.workers, machine.prefetched_batches or batch and resume"
         ) from error
+
+
+def _forks() -> bool:
+    """Tell whether new processes are copies of this one; the others would run its script again."""
+    return (get_start_method(allow_none=True) or get_all_start_methods()[0]) == "fork"
 
 
 def prepare(settings: TrainingSettings, corpora: Sequence[Path]) -> Material:
