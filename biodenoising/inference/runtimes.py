@@ -111,16 +111,23 @@ class OnnxRuntime:
         else:
             self._floats = open_session(card, self._graph, weights, threads=1)
         self.name = "onnxruntime" if self._integers is None else "onnxruntime-int8"
-        self._pool = ThreadPoolExecutor(self.rows) if self.rows > 1 else None
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
         self._card = card
         self._grid = grid_of(card)
 
     def run(self, batch: Batch, sample_rate: float) -> Batch:
         """Return the denoised waveforms, (batch, samples)."""
-        if self._pool is None or len(batch) == 1:
+        if self.rows == 1 or len(batch) == 1:
             return self._run(batch)
         parts = np.array_split(batch, min(self.rows, len(batch)))
-        return np.concatenate(list(self._pool.map(self._run, parts)))
+        return np.concatenate(list(self._threads().map(self._run, parts)))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return the threads of this process: a fork copies their pool and not the threads."""
+        if self._pool is None or self._pool_process != os.getpid():
+            self._pool, self._pool_process = ThreadPoolExecutor(self.rows), os.getpid()
+        return self._pool
 
     def _run(self, batch: Batch) -> Batch:
         noisy = _pad(batch, self._card)
