@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -113,7 +114,8 @@ class Denoiser:
     `model` is a name of `list_models()` or the path of a model card; `device` one of auto, onnx,
     cpu, cuda, mps. The first two need no torch; auto computes with 8-bit integers where model and
     processor have them and the sound is steady, twice as fast, and onnx always with 32-bit floats.
-    `threads` limits the processor threads, 0 takes all.
+    `threads` limits the processor threads, 0 takes all. Pickled, it is the model's name or path,
+    and loaded again where it arrives.
     Raises ModelError where the model is missing, damaged or lacks its runtime.
     """
 
@@ -124,6 +126,10 @@ class Denoiser:
         self._runtime = open_runtime(self.card, device=device, threads=threads)
         self._stepper: StepRuntime | None = None
         self._loading = Lock()
+        self._made_from = (_lasting(model), device, threads)
+
+    def __reduce__(self) -> tuple[Callable[..., Denoiser], tuple[str, str, int]]:
+        return _load, self._made_from
 
     @property
     def runtime(self) -> str:
@@ -315,7 +321,7 @@ def denoise(
     The model stays loaded for the next call. `model` and `device` as for Denoiser, everything else
     as for Denoiser.denoise; the result has the input's shape, dtype and level.
     """
-    return _kept(model, device).denoise(
+    return _kept(os.fspath(model), device, _written_ns(model)).denoise(
         audio,
         sample_rate,
         mix=mix,
@@ -327,5 +333,22 @@ def denoise(
 
 
 @lru_cache(maxsize=4)
-def _kept(model: str | Path, device: str) -> Denoiser:
+def _kept(model: str, device: str, written_ns: int) -> Denoiser:
     return Denoiser(model, device=device)
+
+
+def _written_ns(model: str | Path) -> int:
+    """Tell one model from the next at the same path; 0 for those known by name."""
+    try:
+        return os.stat(Path(model).with_suffix(".json")).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _lasting(model: str | Path) -> str:
+    """Return a name, or a path that means the same in another folder."""
+    return os.fspath(Path(model).absolute() if Path(model).suffix else model)
+
+
+def _load(model: str, device: str, threads: int) -> Denoiser:
+    return Denoiser(model, device=device, threads=threads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,41 @@ def test_one_denoiser_serves_several_threads(tiny_model: Path) -> None:
         found = list(pool.map(lambda audio: denoiser.denoise(audio, 16_000), recordings))
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_pickled_denoiser_loads_its_model_where_it_arrives(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_model.parent)
+    denoiser = Denoiser(tiny_model.name, threads=1)
+    audio = noise(9_000)
+    pickled = pickle.dumps(denoiser)
+    assert len(pickled) < 1_000
+    expected = denoiser.denoise(audio, 16_000)
+    monkeypatch.chdir("/")
+    assert np.array_equal(pickle.loads(pickled).denoise(audio, 16_000), expected)
+    assert copy.deepcopy(denoiser).card.name == denoiser.card.name
+    by_name = pickle.loads(pickle.dumps(Denoiser("light", device="onnx")))
+    assert (by_name.card.name, by_name.runtime) == ("light", "onnxruntime")
+
+
+def test_a_model_that_is_written_anew_is_loaded_anew(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    from biodenoising.models.cards import read_card
+    from biodenoising.models.networks import build_network, save_checkpoint
+
+    card, audio = read_card(tiny_model), noise(9_000)
+    made = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        network = build_network(card.architecture, card.arguments).eval()
+        save_checkpoint(network, card, tmp_path, half=False)
+        made.append(denoise(audio, 16_000, model=tmp_path / tiny_model.name))
+        made.append(denoise(audio, 16_000, model=str(tmp_path / tiny_model.name)))
+    assert np.array_equal(made[0], made[1])
+    assert np.array_equal(made[2], made[3])
+    assert not np.allclose(made[0], made[2])
 
 
 def test_an_unknown_device_is_refused(tiny_model: Path) -> None:
