@@ -15,6 +15,21 @@ HIGHEST_RATE_HZ = 2_000_000.0
 MOST_CHANNELS = 64
 
 
+def as_array(audio: Any) -> NDArray[Any]:
+    """Return what is given, a torch tensor as well, as an array. Raises AudioValueError."""
+    if hasattr(audio, "detach"):
+        tensor = audio.detach().cpu()
+        # numpy has no such type.
+        return np.asarray((tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy())
+    try:
+        return np.asarray(audio)
+    except ValueError as error:
+        raise AudioValueError(
+            f"audio is a {type(audio).__name__} of unlike parts; give (samples,) or (channels, "
+            "samples)"
+        ) from error
+
+
 def check_audio(audio: NDArray[Any], sample_rate: float) -> None:
     """Raise AudioValueError, saying how to mend it, for what is not audio."""
     if audio.ndim not in (1, 2):
@@ -31,9 +46,11 @@ def check_audio(audio: NDArray[Any], sample_rate: float) -> None:
         raise AudioValueError("audio has no channels; give (samples,) or (channels, samples)")
     if not (np.issubdtype(audio.dtype, np.floating) or np.issubdtype(audio.dtype, np.integer)):
         raise AudioValueError(f"audio has dtype {audio.dtype}; give floating point or integers")
+    if not hasattr(sample_rate, "__float__"):
+        raise AudioValueError(f"sample rate is {sample_rate!r}; give a number of Hz")
     if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
         raise AudioValueError(
-            f"sample rate is {sample_rate:g} Hz; it must lie between {LOWEST_RATE_HZ:g} and "
+            f"sample rate is {float(sample_rate):g} Hz; it must lie between {LOWEST_RATE_HZ:g} and "
             f"{HIGHEST_RATE_HZ:g}"
         )
     if np.issubdtype(audio.dtype, np.floating):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biodenoising.errors import OptionError
-from biodenoising.inference.arrays import as_dtype, as_float, check_audio
+from biodenoising.inference.arrays import as_array, as_dtype, as_float, check_audio
 from biodenoising.inference.band import Banded, worked_rate
 from biodenoising.inference.choosing import (
     AUTO,
@@ -284,10 +284,8 @@ class Denoiser:
             Options out of range.
         """
         settings = DenoiseSettings(mix, max_attenuation_db, time_expansion, band, outside)
-        if hasattr(audio, "detach"):
-            clean = self._denoise_array(audio.detach().cpu().numpy(), sample_rate, settings)
-            return audio.new_tensor(clean)
-        return self._denoise_array(np.asarray(audio), sample_rate, settings)
+        clean = self._denoise_array(as_array(audio), sample_rate, settings)
+        return audio.new_tensor(clean) if hasattr(audio, "detach") else clean
 
     def _denoise_array(
         self, audio: NDArray[Any], sample_rate: float, settings: DenoiseSettings

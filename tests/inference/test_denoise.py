@@ -83,6 +83,7 @@ def test_integers_clip_and_do_not_wrap(tiny_model: Path) -> None:
         (np.float32(1), r"give \(samples,\)"),
         (np.zeros((0, 100)), "no channels"),
         (np.array(["a"]), "give floating point"),
+        ((noise(100), 16_000), "a tuple of unlike parts"),
         (noise(100).astype(complex), "give floating point"),
         (np.array([0.0, np.nan, np.inf]), "2 values that are NaN or infinite"),
     ],
@@ -93,8 +94,8 @@ def test_what_is_no_audio_is_refused(tiny_model: Path, audio: Any, message: str)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("rate", [0, -1, 10, 1e9, float("nan")])
-def test_impossible_rates_are_refused(tiny_model: Path, rate: float) -> None:
+@pytest.mark.parametrize("rate", [0, -1, 10, 1e9, float("nan"), None, "16000", [16_000]])
+def test_impossible_rates_are_refused(tiny_model: Path, rate: Any) -> None:
     with pytest.raises(AudioValueError, match="sample rate"):
         denoise(noise(100), rate, model=tiny_model)
 
@@ -122,6 +123,16 @@ def test_tensors_come_back_as_tensors(tiny_model: Path) -> None:
     assert isinstance(clean, torch.Tensor)
     assert clean.dtype == torch.float64
     np.testing.assert_allclose(clean.numpy(), denoise(audio, 16_000, model=tiny_model))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int16])
+def test_tensors_of_any_dtype_keep_it(tiny_model: Path, dtype: torch.dtype) -> None:
+    audio = (torch.from_numpy(noise(5_000)) * (1 if dtype.is_floating_point else 1_000)).to(dtype)
+    clean = denoise(audio.requires_grad_(dtype.is_floating_point), 16_000, model=tiny_model)
+    assert (clean.dtype, clean.shape) == (dtype, audio.shape)
+    expected = denoise(audio.detach().double().numpy(), 16_000, model=tiny_model)
+    allowed = 0.01 * np.abs(expected).max() if dtype.is_floating_point else 1.0
+    assert np.abs(clean.double().numpy() - expected).max() < allowed
 
 
 def test_one_denoiser_serves_several_threads(tiny_model: Path) -> None:
