@@ -143,7 +143,7 @@ def work_there(job: Job, recipe: Recipe, version: str) -> Outcome:
     if job.missing and any(target.exists() for target in job.task.targets):
         # A worker that was lost had done it already: it is this run's own.
         rows = read_manifest(job.root, main=False)
-        done = rows.known(str(job.task.name), job.settings, job.task.output)
+        done = rows.known(job.task.name.as_posix(), job.settings, job.task.output)
         job = dataclasses.replace(job, done=done or job.done)
     return work(job, loaded(recipe), recipe, _unheard)
 

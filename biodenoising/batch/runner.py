@@ -258,7 +258,7 @@ def _jobs(tasks: Iterable[Task], plan: Plan, recipe: Recipe) -> Iterator[Job]:
     done = read_manifest(root)
     manifest = plan.shard.manifest if plan.shard else MANIFEST_NAME
     for task in tasks:
-        known = done.known(str(task.name), settings, task.output)
+        known = done.known(task.name.as_posix(), settings, task.output)
         yield Job(task, root, settings, known, manifest)
 
 

@@ -155,7 +155,7 @@ def failure(
 ) -> Outcome:
     """Return the outcome of a failed file and note it in the manifest, if that can be written."""
     row = {
-        "file": str(job.task.name),
+        "file": job.task.name.as_posix(),
         "status": status,
         "input": str(job.task.input),
         "message": message,
@@ -224,7 +224,7 @@ def _commit(
                 " --salvage keeps what can be read"
             )
         row: dict[str, Any] = {
-            "file": str(job.task.name),
+            "file": job.task.name.as_posix(),
             "status": "done",
             "input": str(job.task.input),
             "input_sha256": input_sha256,

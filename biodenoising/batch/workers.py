@@ -63,7 +63,8 @@ def run_jobs(
         suspect = survivors.pop()
         # Its worker may have died just after finishing it.
         task = suspect.task
-        done = read_manifest(suspect.root).known(str(task.name), suspect.settings, task.output)
+        rows = read_manifest(suspect.root)
+        done = rows.known(task.name.as_posix(), suspect.settings, task.output)
         suspect = dataclasses.replace(suspect, done=done)
         broken: list[Job] = []
         yield from _run_pool(iter([suspect]), recipe, 1, progress, broken)

@@ -84,7 +84,7 @@ def write_report(
 
     `files` is how many of them are shown with pictures and sounds. Raises AudioWriteError.
     """
-    tasks = {printable(task.name): task for task in plan.tasks}
+    tasks = {printable(task.name.as_posix()): task for task in plan.tasks}
     entries = entries_of(summary, tasks)
     flags = flags_of(entries)
     cards = [
@@ -112,7 +112,7 @@ def entries_of(summary: TreeSummary, tasks: Mapping[str, Task]) -> list[Entry]:
         message = outcome.message or (outcome.seen if isinstance(outcome.seen, str) else "")
         # One that is still being written has no output either; its line says why.
         status = "failed" if outcome.status == "changing" else outcome.status
-        name = printable(outcome.name)
+        name = printable(outcome.name.as_posix())
         if name in tasks:
             message = message.removeprefix(f"{printable(tasks[name].input)}: ")
         found.append(Entry(name, status, facts, message))
