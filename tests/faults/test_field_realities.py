@@ -299,7 +299,8 @@ def test_inputs_are_never_touched(tree, biodenoise) -> None:
 
 
 HUNGRY = """
-from biodenoising.batch import work
+import multiprocessing
+from biodenoising.batch import remote, work, workers
 inner = work.convert
 def convert(input, *arguments):
     if "hungry" in input.name:
@@ -308,6 +309,8 @@ def convert(input, *arguments):
 work.convert = convert
 if __name__ == "__main__":
     from biodenoising.cli.denoise import main
+    # Only Python's own workers run this script again and are patched too.
+    workers.WORKERS = remote.WORKERS = multiprocessing.get_context("spawn")
     main()
 """
 

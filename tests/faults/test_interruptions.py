@@ -262,8 +262,8 @@ def test_a_killed_worker_costs_no_file(tree, command, biodenoise) -> None:
 
 
 DEADLY_FILE = """
-import os, signal
-from biodenoising.batch import work, workers
+import multiprocessing, os, signal
+from biodenoising.batch import remote, work, workers
 inner = work.convert
 def convert(input, *arguments):
     if "deadly" in input.name:
@@ -272,6 +272,8 @@ def convert(input, *arguments):
 work.convert = convert
 if __name__ == "__main__":
     from biodenoising.cli.denoise import main
+    # Only Python's own workers run this script again and are patched too.
+    workers.WORKERS = remote.WORKERS = multiprocessing.get_context("spawn")
     main()
 """
 
