@@ -162,8 +162,6 @@ def test_a_pickled_denoiser_loads_its_model_where_it_arrives(
 
 
 def test_a_model_that_is_written_anew_is_loaded_anew(tiny_model: Path, tmp_path: Path) -> None:
-    import torch
-
     from biodenoising.models.cards import read_card
     from biodenoising.models.networks import build_network, save_checkpoint
 
