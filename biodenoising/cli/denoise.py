@@ -15,7 +15,7 @@ import click
 
 from biodenoising.cli.words import Band, Expansion, Place, ReportCommand
 from biodenoising.errors import BiodenoisingError
-from biodenoising.models import DEFAULT_MODEL, DEVICES
+from biodenoising.models import DEFAULT_MODEL, DEVICES, LIVE_MODEL
 from biodenoising.signals import INTERRUPTS
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.argument("output", type=Place())
 @click.option(
     "--model",
-    default=DEFAULT_MODEL,
-    show_default=True,
     metavar="NAME|PATH",
-    help="A model's name (see biodenoise-models list) or the path of a model card.",
+    help="A model's name (see biodenoise-models list) or the path of a model card; without it "
+    f"{DEFAULT_MODEL}, with --live {LIVE_MODEL}.",
 )
 @click.option(
     "--device",
@@ -238,6 +237,7 @@ def biodenoise(
     try:
         from biodenoising.cli import pipe
 
+        chosen["model"] = chosen["model"] or (LIVE_MODEL if live else DEFAULT_MODEL)
         recipe = _recipe(format_, chosen)
         if pipe.is_piped(input, output, live, raw):
             pipe.refuse(

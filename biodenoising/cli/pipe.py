@@ -130,7 +130,7 @@ def _greeting(name: Path, encoding: Any, denoiser: Denoiser, live: bool) -> str:
     sound = f"{printable(name)}: {encoding.channels} x {rate} Hz {encoding.subtype}"
     if live:
         late = 1000 * denoiser.latency() / rate
-        return f"biodenoise: {sound}, live: comes out {late:.0f} ms later"
+        return f"biodenoise: {sound}, live with {denoiser.card.name}: comes out {late:.0f} ms later"
     return f"biodenoise: {sound}, as for files: comes out some seconds later (see --live)"
 
 

@@ -11,10 +11,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmark.mixtures import Mixture, Plan
@@ -22,6 +24,9 @@ from biodenoising import BiodenoisingError, Denoiser
 from biodenoising.metrics import bootstrap_interval, si_sdr
 from recipes.development.mixing import group_of, mixtures, surrounded
 
+Samples = NDArray[np.float32]
+Hear = Callable[[Samples, int], Samples]
+BLOCK = 4096  # samples fed at once; their number changes nothing
 HEADER = "| model | median dB [95 %] | mean dB | made worse | to the first, median dB [95 %] |"
 
 
@@ -40,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--quiet-around", action="store_true", help="each between stretches of quieter noise"
     )
+    parser.add_argument(
+        "--live", action="store_true", help="every model as Denoiser.stream hears, too: NAME live"
+    )
     options = parser.parse_args(arguments)
     if options.corpus is None:
         parser.error("name a corpus: --corpus or BIODENOISING_CORPUS")
@@ -51,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = mixtures(Path(options.corpus), options.folder, options.per_clip, options.rare)
         if options.quiet_around:
             chosen = ((plan, surrounded(each, n)) for n, (plan, each) in enumerate(chosen))
-        table = score(models, chosen, options.folder)
+        heard: dict[str, Hear] = {name: model.denoise for name, model in models.items()}
+        if options.live:
+            heard |= {f"{name} live": partial(live, model) for name, model in models.items()}
+        table = score(heard, chosen, options.folder)
     except BiodenoisingError as error:
         print(f"development: {error}", file=sys.stderr)
         return 2
@@ -59,14 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def score(models: dict[str, Denoiser], chosen: Iterable[tuple[Plan, Mixture]], folder: Path) -> str:
+def live(denoiser: Denoiser, audio: Samples, sample_rate: int) -> Samples:
+    """Return what a stream makes of audio of shape (samples,), laid on it again."""
+    stream = denoiser.stream(sample_rate)
+    blocks = [audio[start : start + BLOCK] for start in range(0, len(audio), BLOCK)]
+    heard = [stream.feed(block) for block in blocks]
+    return np.concatenate([*heard, stream.flush()])[stream.latency :]
+
+
+def score(models: dict[str, Hear], chosen: Iterable[tuple[Plan, Mixture]], folder: Path) -> str:
     """Return the table of models; every improvement goes to FOLDER/improvements.json too."""
     gains: dict[str, list[float]] = {name: [] for name in models}
     clips, groups = [], []
     for plan, mixture in tqdm(chosen, unit="mixture", disable=None):
         before = si_sdr(mixture.noisy, mixture.clean)
-        for name, denoiser in models.items():
-            clean = denoiser.denoise(mixture.noisy, mixture.sample_rate)
+        for name, hear in models.items():
+            clean = hear(mixture.noisy, mixture.sample_rate)
             gains[name].append(si_sdr(clean, mixture.clean) - before)
         clips.append(plan.clip)
         groups.append(group_of(plan))

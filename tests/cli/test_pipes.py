@@ -146,11 +146,22 @@ def test_live_gives_what_a_stream_gives(tiny_model) -> None:
 
     audio = samples(20_000, 2).astype(np.float32)
     done = pipe(tiny_model, wav(audio, "FLOAT"), "-", "-", "--live", "--mix", "0.5")
-    assert b"live: comes out 48 ms later" in done.stderr
+    assert b"live with tiny: comes out 48 ms later" in done.stderr
     piped = soundfile.read(io.BytesIO(done.stdout), dtype="float32", always_2d=True)[0].T
     stream = Denoiser(tiny_model).stream(RATE, 2, mix=0.5)
     expected = np.concatenate([stream.feed(audio.T), stream.flush()], axis=1)[:, stream.latency :]
     np.testing.assert_allclose(piped, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("live", "said"), [(True, b"live with light: "), (False, b"as for files")])
+def test_without_a_name_live_sound_has_the_model_that_hears_it_best(
+    live: bool, said: bytes
+) -> None:
+    words = [sys.executable, "-c", START, "-", "-", *(["--live"] if live else [])]
+    done = subprocess.run(
+        words, input=wav(samples(4_000)), capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, said in done.stderr) == (0, True), done.stderr
 
 
 def test_live_answers_before_the_input_ends(tiny_model) -> None:

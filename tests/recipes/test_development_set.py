@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from biodenoising import Denoiser
 from recipes.development import expansions
-from recipes.development.__main__ import main
+from recipes.development.__main__ import live, main
 from recipes.development.mixing import SURROUNDING, group_of, mixtures, surrounded
 
 
@@ -61,8 +63,24 @@ def test_models_are_compared(
     assert f"| {np.mean(kept['tiny']):.2f} |" in second
     assert main([*arguments, "--quiet-around", f"tiny={tiny_model}"]) == 0
     assert "bat (2) | frog (2)" in capsys.readouterr().out
+    assert main([*arguments, "--live", f"tiny={tiny_model}"]) == 0
+    whole, streamed = capsys.readouterr().out.splitlines()[2:]
+    assert whole.startswith("| tiny |")
+    assert streamed.startswith("| tiny live |")
     assert main([*arguments, "no-such-model"]) == 2
     assert "no-such-model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("samples", [1, 5_000, 40_000])
+def test_what_a_stream_makes_lies_on_the_input(
+    samples: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing mixed in of what the model makes, the stream gives back what it was fed."""
+    audio = np.random.default_rng(0).normal(size=samples).astype(np.float32)
+    denoiser = Denoiser(tiny_model)
+    monkeypatch.setattr(denoiser, "stream", partial(denoiser.stream, mix=0.0))
+    heard = live(denoiser, audio, 16_000)
+    np.testing.assert_allclose(heard, audio, atol=1e-6)
 
 
 def test_expansions_are_measured_once_and_compared(
