@@ -237,7 +237,8 @@ def biodenoise(
     try:
         from biodenoising.cli import pipe
 
-        chosen["model"] = chosen["model"] or (LIVE_MODEL if live else DEFAULT_MODEL)
+        if chosen["model"] is None:
+            chosen["model"] = LIVE_MODEL if live else DEFAULT_MODEL
         recipe = _recipe(format_, chosen)
         if pipe.is_piped(input, output, live, raw):
             pipe.refuse(

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compared(student: str, kinds: Sequence[str], command: str, options: argparse.Namespace) -> str:
     """Train a student on every kind; return its section of the page."""
     runs = [_train(student, kind, options) for kind in kinds]
-    models = {name: Denoiser(path, threads=1) for name, path, _ in runs}
+    models = {name: Denoiser(path, threads=1).denoise for name, path, _ in runs}
     development = options.folder / "development"
     table = score(models, mixtures(Path(options.corpus), development), development)
     return _section(command, table, [record for *_, record in runs], _students_among(options.run))

@@ -98,7 +98,9 @@ def test_the_shipped_ones_use_them_unless_told_otherwise(name) -> None:
     exact = Denoiser(name, device="onnx")
     assert exact.runtime == "onnxruntime"
     fast = Denoiser(name).denoise(audio, 16_000)
-    assert distance_db(fast, exact.denoise(audio, 16_000)) < -20
+    # Next to nothing is left of noise, so what was heard is the measure.
+    error = fast - exact.denoise(audio, 16_000)
+    assert distance_db(audio + error, audio) < -50
     np.testing.assert_array_equal(fast, Denoiser(name, threads=1).denoise(audio, 16_000))
 
 
